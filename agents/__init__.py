@@ -1,0 +1,1 @@
+"""Who decides: baselines, policies, training, evaluation, export and the live router."""

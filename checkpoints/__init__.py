@@ -1,0 +1,1 @@
+"""Shipped trained bundles, each with its model card and the command that made it."""

@@ -1,0 +1,67 @@
+"""One experiment: market, agent, training budget, evaluation, seeds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .market import Frac, MarketConfig, Model, NonNegative, OrderConfig, Positive
+
+Count = Annotated[int, Field(gt=0)]
+
+
+class AgentConfig(Model):
+    """The learned policy."""
+
+    policy: Literal["additive", "mlp"] = "additive"
+    knots: Annotated[int, Field(ge=2, le=64)] = 9  # of every one-feature function
+    share_venues: bool = True  # venues of an order type share their functions
+    monotone: bool = True  # a better fill rate or markout, or a lower fee, never lowers a score
+    hidden: tuple[Count, ...] = (64, 64)  # of the MLP policy
+    critic_hidden: tuple[Count, ...] = (64, 64)
+    start_std: Positive = 1.0  # of the exploration noise on scores
+
+
+class TrainingConfig(Model):
+    """Stable-Baselines3 PPO on the native vector environment."""
+
+    steps: Count = 10_000_000
+    n_envs: Count = 1024
+    steps_per_rollout: Count = 32
+    batch_size: Count = 8192
+    epochs: Count = 4
+    learning_rate: Positive = 3e-3
+    final_learning_rate_frac: Frac = 0.1
+    discount: Frac = 1.0
+    gae_lambda: Frac = 0.95
+    clip_range: Positive = 0.2
+    entropy_coef: NonNegative = 0.0
+    value_coef: NonNegative = 0.5
+    max_grad_norm: Positive = 0.5
+    reduce_variance: bool = True
+    max_seconds: Positive | None = None  # stop early, at a checkpoint
+    validation_orders: Count = 500
+    validations: Count = 10  # over the run; the best policy on the validation markets is kept
+    orders: OrderConfig | None = None  # another order distribution for training; null: the market's
+    threads: Count = 2
+
+
+class EvaluationConfig(Model):
+    """Held-out comparison on the same tapes."""
+
+    orders: Count = 4_000
+    seed: int = 1_000
+    against: tuple[str, ...] = ("random", "vwap_lit", "rule_sor", "tuned_sor")
+    fills_orders: Annotated[int, Field(ge=0)] = 200  # parents of each router whose fills are written
+
+
+class ExperimentConfig(Model):
+    """All of it; saved with every artefact."""
+
+    name: str
+    market: MarketConfig
+    agent: AgentConfig = AgentConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    seed: int = 1

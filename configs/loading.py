@@ -1,0 +1,136 @@
+"""Reading YAML configs: names resolve as a path first, then as a packaged file; `--set a.b=c` overrides are validated alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from .errors import UserError
+from .experiment import ExperimentConfig
+from .market import MarketConfig
+from .rule_sor import RuleSorConfig
+
+PACKAGED = Path(__file__).parent
+M = TypeVar("M", bound=BaseModel)
+
+
+def find_config(name: str | Path, folder: str = "") -> Path:
+    """A path if it exists, else `<folder>/<name>.yaml` among the packaged configs.
+
+    Raises:
+        UserError: neither exists; the message lists the packaged names.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    packaged = PACKAGED / folder / f"{path.name.removesuffix('.yaml')}.yaml"
+    if path.parent == Path(".") and packaged.is_file():
+        return packaged
+    known = sorted(p.stem for p in (PACKAGED / folder).glob("*.yaml"))
+    raise UserError(f"{name}: no such file, nor a packaged config of that name. Packaged: {', '.join(known)}.")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping; `${NAME}` in texts is replaced by the environment variable."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        error.add_note(str(path))
+        raise
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: holds {type(data).__name__}, not a mapping of settings. Write `key: value` lines.")
+    return data
+
+
+def _expand(value: Any, path: Path) -> Any:
+    if isinstance(value, dict):
+        return {k: _expand(v, path) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(v, path) for v in value]
+    if isinstance(value, str) and "${" in value:
+        expanded = os.path.expandvars(value)
+        if "${" in expanded:
+            missing = expanded[expanded.index("${") + 2 :].split("}")[0]
+            raise UserError(f"{path}: environment variable {missing} is not set. Set it to the folder with the data.")
+        return expanded
+    return value
+
+
+def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`a.b=c` sets data["a"]["b"] to the YAML value c; list items by their index."""
+    for text in overrides:
+        key, eq, value = text.partition("=")
+        if not eq or not key:
+            raise UserError(f"--set {text}: write it as key.subkey=value, for example --set training.steps=1000000")
+        node: Any = data
+        *parents, last = key.split(".")
+        for part in parents:
+            if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+                node = node[int(part)]
+            elif isinstance(node, dict):
+                node = node.setdefault(part, {})
+            else:
+                raise UserError(f"--set {text}: there is no {part!r} to set in")
+        parsed = yaml.safe_load(value)
+        if isinstance(node, list) and last.isdigit() and int(last) < len(node):
+            node[int(last)] = parsed
+        elif isinstance(node, dict):
+            node[last] = parsed
+        else:
+            raise UserError(f"--set {text}: there is no {last!r} to set")
+    return data
+
+
+def _build(model: type[M], data: dict[str, Any], path: Path | str) -> M:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        error.add_note(str(path))
+        raise
+
+
+def load_market(name: str | Path, overrides: Sequence[str] = ()) -> MarketConfig:
+    """A market by path or packaged name; `base: NAME` in the file starts from another market and replaces its keys."""
+    path = find_config(name, "markets")
+    return _build(MarketConfig, apply_overrides(market_data(path), overrides), path)
+
+
+def market_data(path: Path) -> dict[str, Any]:
+    data = _expand(read_yaml(path), path)
+    if isinstance(data.get("base"), str):
+        base = data.pop("base")
+        parent = path.parent / base
+        start = market_data(parent if parent.is_file() else find_config(base, "markets"))
+        data = {**start, **data}
+    return data
+
+
+def load_experiment(name: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """An experiment by path or packaged name. Its `market` may be a name, a path, or the market itself."""
+    path = find_config(name)
+    data = _expand(read_yaml(path), path)
+    market = data.get("market", "base")
+    if isinstance(market, str):
+        beside = path.parent / market
+        data["market"] = market_data(beside if beside.is_file() else find_config(market, "markets"))
+    elif isinstance(market, dict) and isinstance(market.get("base"), str):
+        market = dict(market)
+        data["market"] = {**market_data(find_config(market.pop("base"), "markets")), **market}
+    data.setdefault("name", path.stem)
+    return _build(ExperimentConfig, apply_overrides(data, overrides), path)
+
+
+def load_rule_sor(name: str | Path) -> RuleSorConfig:
+    """Settings of the rule-based SOR from a YAML file (only the keys that differ)."""
+    path = find_config(name, "routers")
+    return _build(RuleSorConfig, read_yaml(path), path)
+
+
+def dump_yaml(model: BaseModel) -> str:
+    """The resolved config as YAML."""
+    return yaml.safe_dump(model.model_dump(mode="json"), sort_keys=False, width=120, allow_unicode=True)

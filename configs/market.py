@@ -1,0 +1,287 @@
+"""What a market is: stocks, venues, orders, impact. Field names carry the units; unknown keys are refused.
+
+Every default is one of the reference market (docs/market_model.md); a YAML file states only what differs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Frac = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Range = tuple[float, float]
+
+N_CURVE_BINS = 78  # five-minute bins of the 09:30-16:00 session
+SESSION_S = 23_400
+
+# Thirteen half-hours of the continuous session; relative curves are normalised where they are used.
+VOLUME_CURVE = (0.135, 0.090, 0.075, 0.067, 0.062, 0.058, 0.055, 0.055, 0.057, 0.062, 0.070, 0.085, 0.129)
+SPREAD_CURVE = (2.0, 1.35, 1.15, 1.05, 1.0, 0.98, 0.96, 0.95, 0.94, 0.93, 0.92, 0.90, 0.85)
+VOLATILITY_CURVE = (2.0, 1.4, 1.15, 1.0, 0.90, 0.85, 0.82, 0.80, 0.82, 0.85, 0.90, 1.0, 1.15)
+
+
+class Model(BaseModel):
+    """Frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StockConfig(Model):
+    """One class of stock: the statistics that drive the synthetic tape (market model, section 4)."""
+
+    name: str
+    probability: Frac = 1.0
+    price_usd: Positive
+    adv_shares: Annotated[int, Field(gt=0)]
+    spread_bps: NonNegative  # mean quoted spread, both sides
+    tick_usd: Positive = 0.01
+    daily_vol_bps: NonNegative
+    depth_shares: Positive  # mean size at the touch
+    outstanding_over_adv: Positive = 200.0
+    sigma_fast_bps: NonNegative = 0.0
+    tau_fast_s: Positive = 1.0
+    sigma_slow_bps: NonNegative = 0.0
+    tau_slow_s: Positive = 120.0
+    vol_floor_frac: Frac = 0.4
+    signal_fast: Frac = 0.0  # loading of the visible imbalance on the fast alpha
+    signal_slow: Frac = 0.0
+    size_scale: Positive = 1.0  # multiplies the largest contra order of every venue
+    nbbo_moves_per_10s: NonNegative = 5.0
+    volume_curve: tuple[NonNegative, ...] = VOLUME_CURVE
+    spread_curve: tuple[Positive, ...] = SPREAD_CURVE
+    vol_curve: tuple[Positive, ...] = VOLATILITY_CURVE
+    post_pnl_hs: dict[str, float] = Field(default_factory=dict)  # by lit venue: P&L of a post at 10 s
+
+    @model_validator(mode="after")
+    def _curves_fit_the_session(self) -> StockConfig:
+        for name in ("volume_curve", "spread_curve", "vol_curve"):
+            if (n := len(getattr(self, name))) not in (13, N_CURVE_BINS):
+                raise ValueError(f"{name} has {n} values; give 13 (half-hours) or {N_CURVE_BINS} (five minutes)")
+        if not sum(self.volume_curve) > 0:
+            raise ValueError("volume_curve sums to 0; at least one bin needs volume")
+        return self
+
+    @model_validator(mode="after")
+    def _alphas_leave_the_mid_a_martingale(self) -> StockConfig:
+        sigma = self.daily_vol_bps / np.sqrt(SESSION_S) * self.vol_floor_frac
+        variance_rate = self.sigma_fast_bps**2 / (2 * self.tau_fast_s) + self.sigma_slow_bps**2 / (2 * self.tau_slow_s)
+        if variance_rate > sigma**2 * (1 + 1e-9):
+            raise ValueError(
+                f"stock {self.name!r}: the alphas move the mid more than its volatility at the quietest moment allows "
+                f"(rho_f^2 + rho_s^2 = {variance_rate / max(sigma**2, 1e-300):.2f} > 1). "
+                "Lower sigma_fast_bps or sigma_slow_bps, or raise vol_floor_frac."
+            )
+        return self
+
+
+class LitVenueConfig(Model):
+    """A displayed venue (market model, section 3)."""
+
+    name: str
+    order_types: tuple[Literal["take", "post"], ...] = ("take", "post")
+    flow_frac: NonNegative = 0.0  # share of volume that hits our side here
+    queue_place: Frac = 0.25  # share of that flow that gets past the orders ahead
+    post_pnl_hs: float = 0.0  # P&L of a post at 10 s, in half spreads
+    run_share: Frac = 0.2  # part of the adverse selection that is the price running away
+    kappa_slow: NonNegative = 0.1
+    size_beta: float = 2.2
+    size_max_lots: Annotated[int, Field(gt=0)] = 50
+    take_fee_mils: float = 0.0
+    post_fee_mils: float = 0.0
+
+
+class DarkPoolConfig(Model):
+    """A midpoint pool (market model, section 2)."""
+
+    name: str
+    order_types: tuple[Literal["ping", "rest"], ...] = ("ping", "rest")
+    supply_frac: NonNegative = 0.0  # contra supply as a share of volume
+    life_s: Positive = 30.0
+    kappa_fast: Annotated[float, Field(ge=0, le=2.5)] = 0.0
+    kappa_slow: Annotated[float, Field(ge=0, le=2.5)] = 0.0
+    size_beta: float = 1.0
+    size_max_lots: Annotated[int, Field(gt=0)] | None = 50  # null: unlimited (one-shot arrivals only)
+    min_quantity_lots: Annotated[int, Field(ge=0)] = 0
+    fee_mils: float = 0.0
+    leak_weight: NonNegative = 0.0
+    # one-shot arrivals and expected accounting (problems with a known optimum):
+    zero_prob: Frac = 0.0
+    adverse_charge_bps: float = 0.0
+
+
+class RandomisationConfig(Model):
+    """Ranges from which an episode draws what the router must infer (market model, section 7). `null` keeps the archetype."""
+
+    spread_log_sd: NonNegative = 0.3
+    vol_log_sd: NonNegative = 0.3
+    supply_factor: Range = (0.4, 2.5)  # log-uniform
+    flow_factor: Range = (2 / 3, 3 / 2)
+    independent_toxicity_prob: Frac = 0.5
+    kappa_fast: Range = (0.05, 2.4)
+    kappa_slow: Range = (0.03, 0.43)
+    toxicity_jitter_frac: Frac = 0.3
+    post_pnl_jitter_hs: NonNegative = 0.2
+    leak_zero_prob: Frac = 0.5
+    leak_weight: Range = (0.01, 0.3)
+    size_beta_jitter: NonNegative = 0.3
+    min_quantity_lots: tuple[int, ...] = (0, 5, 50)
+    fee_jitter_mils: NonNegative = 5.0
+    regime_prob: Frac = 0.3
+    scorecard_empty_prob: Frac = 0.15
+    scorecard_fills: Range = (50.0, 20_000.0)
+
+
+class OrderConfig(Model):
+    """The distribution of parent orders, or one fixed order."""
+
+    side: Literal["buy", "sell", "both"] = "both"
+    horizon_minutes: dict[float, Frac] = Field(
+        default_factory=lambda: {15.0: 0.2, 30.0: 0.25, 60.0: 0.25, 120.0: 0.2, 390.0: 0.1}
+    )
+    participation_frac: Range = (0.02, 0.15)  # of the volume expected in the horizon, log-uniform
+    max_participation_frac: Frac = 0.15
+    shares: Annotated[int, Field(gt=0)] | None = None  # a fixed size instead of a participation
+    start_s: Annotated[float, Field(ge=0, lt=SESSION_S)] | None = None  # seconds after the open; null: uniform
+
+    @model_validator(mode="after")
+    def _ranges_make_sense(self) -> OrderConfig:
+        lo, hi = self.participation_frac
+        if not 0 < lo <= hi:
+            raise ValueError(f"participation_frac must be (low, high) with 0 < low <= high, got ({lo}, {hi})")
+        if hi > self.max_participation_frac:
+            raise ValueError(
+                f"participation_frac reaches {hi:.0%}, more than the market can bear (max_participation_frac "
+                f"{self.max_participation_frac:.0%}); lower it, or raise the cap if you mean it"
+            )
+        if abs(sum(self.horizon_minutes.values()) - 1) > 1e-9:
+            raise ValueError(f"horizon_minutes probabilities sum to {sum(self.horizon_minutes.values())}, not 1")
+        if bad := [m for m in self.horizon_minutes if not 0 < m <= SESSION_S / 60]:
+            raise ValueError(f"horizon_minutes {bad[0]} is outside (0, 390]: an order lives inside one session")
+        return self
+
+
+class ScheduleConfig(Model):
+    """The VWAP schedule and its band."""
+
+    band_frac: Annotated[float, Field(ge=0.0)] = 0.05
+    follow_volume: bool = True  # update the forecast from the volume seen; false: the static curve
+
+
+class ImpactConfig(Model):
+    """Instantaneous, transient and permanent impact (market model, equations 4 and 5)."""
+
+    eta: NonNegative = 0.071
+    exponent: Positive = 0.6
+    transient_weights: tuple[NonNegative, NonNegative] = (3.0, 3.0)
+    transient_half_lives_s: tuple[Positive, Positive] = (60.0, 900.0)
+    gamma: NonNegative = 0.314
+    dark_weight: Frac = 0.4
+    display_leak_frac: NonNegative = 0.15
+    display_decay_s: Positive = 30.0
+
+
+class NoiseConfig(Model):
+    """Noise of volume, spread, volatility and dark supply around their curves."""
+
+    volume_concentration: Positive = 250.0
+    slot_volume_log_sd: NonNegative = 0.8
+    day_volume_log_sd: NonNegative = 0.4
+    spread_log_sd: NonNegative = 0.2
+    spread_persistence_300s: Frac = 0.6
+    vol_log_sd: NonNegative = 0.4
+    vol_persistence_300s: Frac = 0.9
+    supply_log_sd: NonNegative = 0.5
+    supply_persistence_300s: Frac = 0.3
+    supply_volume_load: Frac = 0.33
+    toxicity_vol_exponent: NonNegative = 1.0
+    supply_spread_exponent: float = -0.5
+    supply_vol_exponent: float = -0.3
+    regime_stay_prob_300s: Frac = 0.9
+    regime_factors: Range = (0.5, 2.0)
+
+
+class ControlConfig(Model):
+    """Pre-trade controls that wrap every router."""
+
+    max_routes: Annotated[int, Field(ge=1)] = 3
+    weight_cut: Frac = 0.05
+    max_child_shares: Annotated[int, Field(gt=0)] = 5_000
+    route_caps_shares: dict[str, int] = Field(default_factory=dict)  # by route name, e.g. "XQLA:take"
+    max_dark_frac: Frac = 0.6
+    toxicity_limit_hs: float = -1.0  # a venue whose measured markout is below this is masked
+    toxicity_min_fills: Annotated[int, Field(ge=0)] = 50
+    toxicity_min_attempts: Annotated[int, Field(ge=0)] = 200
+
+
+class OracleConfig(Model):
+    """Switches that turn the simulator into a problem with a known optimum (docs/oracles.md)."""
+
+    one_shot_arrivals: bool = False  # at most one contra order a pool and slot, with a zero bin
+    expected_accounting: bool = False  # arrival benchmark, a fixed charge per dark share instead of the mid path
+    leftover_linear_bps: float | None = None  # charge for what is left instead of a completing take
+    leftover_quadratic_bps: float = 0.0
+    tracking_bps: NonNegative = 0.0  # weight of the schedule-tracking penalty
+    track_to_zero: bool = False  # the penalty's target is 0 at every slot, not the schedule
+    slot_volumes: tuple[Positive, ...] = ()  # deterministic volumes; also the schedule
+    full_band: bool = False  # the pace may be anything in [0, remaining]
+
+
+class ReplayConfig(Model):
+    """A market replayed from recorded days: real prices, spreads and volumes; simulated fills."""
+
+    paths: tuple[str, ...]
+
+
+class MarketConfig(Model):
+    """Everything up to a fill."""
+
+    name: str
+    interval_s: Positive = 10.0
+    lot_shares: Annotated[int, Field(gt=0)] = 100
+    stocks: Annotated[tuple[StockConfig, ...], Field(min_length=1)]
+    lit_venues: Annotated[tuple[LitVenueConfig, ...], Field(min_length=1)]
+    dark_pools: tuple[DarkPoolConfig, ...] = ()
+    dark_slots: tuple[str, ...] = ()  # venue names over which archetypes are permuted; empty: no permutation
+    benchmark: Literal["vwap", "arrival"] = "vwap"
+    orders: OrderConfig = OrderConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    impact: ImpactConfig = ImpactConfig()
+    noise: NoiseConfig = NoiseConfig()
+    randomisation: RandomisationConfig | None = RandomisationConfig()
+    controls: ControlConfig = ControlConfig()
+    oracle: OracleConfig = OracleConfig()
+    replay: ReplayConfig | None = None
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> MarketConfig:
+        names = [v.name for v in self.lit_venues] + list(self.dark_slots or (p.name for p in self.dark_pools))
+        if len(set(names)) < len(names):
+            raise ValueError(f"venue names must differ, got {names}")
+        if len(self.dark_slots) > len(self.dark_pools):
+            raise ValueError(f"{len(self.dark_slots)} dark_slots but only {len(self.dark_pools)} dark_pools to fill them")
+        if not any("take" in v.order_types for v in self.lit_venues):
+            raise ValueError("no lit venue accepts order type 'take', so an order could not be completed")
+        if abs(sum(s.probability for s in self.stocks) - 1) > 1e-9:
+            raise ValueError(f"the stocks' probabilities sum to {sum(s.probability for s in self.stocks)}, not 1")
+        return self
+
+    @model_validator(mode="after")
+    def _interval_suits_the_alphas(self) -> MarketConfig:
+        for s in self.stocks:
+            if s.sigma_fast_bps > 0 and self.interval_s < 5 * s.tau_fast_s and self.replay is None:
+                raise ValueError(
+                    f"interval_s {self.interval_s} is under 5 tau_fast_s of stock {s.name!r} ({s.tau_fast_s} s): the fast "
+                    "alpha would not be spent inside the slot. Lengthen the interval or shorten tau_fast_s."
+                )
+            if s.sigma_slow_bps > 0 and self.interval_s > s.tau_slow_s / 2 and self.replay is None:
+                raise ValueError(
+                    f"interval_s {self.interval_s} is over half of tau_slow_s of stock {s.name!r} ({s.tau_slow_s} s): a resting "
+                    "order would see one slow alpha for too long. Shorten the interval."
+                )
+        if SESSION_S % self.interval_s:
+            raise ValueError(f"interval_s {self.interval_s} does not divide the session of {SESSION_S} s")
+        return self

@@ -1,0 +1,1 @@
+"""The market: everything up to a fill."""

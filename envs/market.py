@@ -1,0 +1,112 @@
+"""A market ready to run: config, compiled parameters, and batches of orders on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from .compiled import compiled
+from numpy.typing import NDArray
+
+from ..configs.market import MarketConfig
+from .controls import pace_band, release, weights_from_scores
+from .counter_rng import derive, key_of
+from .features import N_GLOBAL, N_ROUTE, observe
+from .market_step import market_step, start_order
+from .scorecard import settle_markouts
+from .state import Batch, allocate
+from .synthetic import draw_episode, generate_tape
+from .venues import Rules, build_rules, max_lots, max_slots, routes_of, venue_names
+
+STREAMS = ("train", "validation", "test")
+
+
+def stream_key(seed: int, stream: str) -> np.uint64:
+    """Key of a seed's stream; training, validation and test episodes come from disjoint streams."""
+    return np.uint64(derive(key_of(f"glasspool/{stream}"), int(seed)))
+
+
+@compiled
+def reset_rows(rules: Rules, key: np.uint64, rows: NDArray[np.int64], numbers: NDArray[np.int64], b: Batch, obs: NDArray[np.float64]) -> None:  # fmt: skip  # noqa: E501
+    """Draw episodes `numbers` into `rows`, generate their tapes, start the orders, write the observations."""
+    for i in range(rows.shape[0]):
+        e = rows[i]
+        draw_episode(rules, key, numbers[i], b, e)
+        generate_tape(rules, b, e)
+        start_order(rules, b, e)
+        observe(rules, b, e, obs[e])
+
+
+@compiled
+def restart_row(rules: Rules, b: Batch, e: int, obs: NDArray[np.float64]) -> None:
+    """Start the order of a row whose episode and tape are already filled (replay)."""
+    start_order(rules, b, e)
+    observe(rules, b, e, obs[e])
+
+
+@compiled
+def advance(rules: Rules, b: Batch, e: int, obs: NDArray[np.float64]) -> None:
+    """Work the released children, then, if the order goes on, settle known markouts and observe."""
+    market_step(rules, b, e)
+    if b.order[e].active == 1:
+        settle_markouts(rules, b, e, b.order[e].slot)
+        observe(rules, b, e, obs[e])
+
+
+@compiled
+def step_proposals(rules: Rules, b: Batch, work: NDArray[np.float64], weights: NDArray[np.float64], obs: NDArray[np.float64]) -> None:  # fmt: skip  # noqa: E501
+    """One slot for every active row, from proposals: shares to work (E,) and weights over routes (E, R)."""
+    for e in range(b.order.shape[0]):
+        if b.order[e].active == 1:
+            release(rules, b, e, work[e], weights[e])
+            advance(rules, b, e, obs)
+
+
+@compiled
+def proposals_from_scores(rules: Rules, b: Batch, actions: NDArray[np.float64], work: NDArray[np.float64], weights: NDArray[np.float64]) -> None:  # fmt: skip  # noqa: E501
+    """Actions (E, 1 + R), pace score then route scores -> shares to work (E,) and weights (E, R)."""
+    for e in range(b.order.shape[0]):
+        if b.order[e].active == 1:
+            lo, hi = pace_band(rules, b, e)
+            work[e] = lo + (hi - lo) / (1.0 + np.exp(-actions[e, 0]))
+            weights_from_scores(actions[e, 1:], b.masked[e], weights[e])
+
+
+class Market:
+    """Episodes of one MarketConfig. Replayed markets fill their tapes from recorded days instead of the generator."""
+
+    def __init__(self, config: MarketConfig) -> None:
+        self.config = config
+        self.rules: Rules = build_rules(config)
+        self.routes = routes_of(config)
+        self.venues = venue_names(config)
+        self.n_slots = max_slots(config)
+        self.n_obs = N_GLOBAL + len(self.routes) * N_ROUTE
+        self.replay = None
+        if config.replay is not None:
+            from .replay import ReplayDays  # reads files, so only when asked for
+
+            self.replay = ReplayDays.load([Path(p) for p in config.replay.paths], config, self.rules)
+
+    def batch(self, n_episodes: int) -> tuple[Batch, NDArray[np.float64]]:
+        """Empty arrays for `n_episodes` orders and their observations (E, n_obs) float64."""
+        rules = self.rules
+        batch = allocate(
+            n_episodes, self.n_slots, rules.n_after, rules.n_venues, len(self.routes), max_lots(self.config),
+            rules.markout_lag + 3,
+        )  # fmt: skip
+        return batch, np.zeros((n_episodes, self.n_obs))
+
+    def reset(
+        self, key: np.uint64, rows: Sequence[int] | NDArray[np.int64], numbers: Sequence[int] | NDArray[np.int64],
+        b: Batch, obs: NDArray[np.float64],
+    ) -> None:  # fmt: skip
+        """Put episodes `numbers` of the stream `key` into `rows` of the batch."""
+        rows, numbers = np.asarray(rows, np.int64), np.asarray(numbers, np.int64)
+        if self.replay is None:
+            reset_rows(self.rules, key, rows, numbers, b, obs)
+            return
+        for row, number in zip(rows, numbers, strict=True):
+            self.replay.fill(self.rules, key, int(number), b, int(row))
+            restart_row(self.rules, b, int(row), obs)

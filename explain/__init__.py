@@ -1,0 +1,1 @@
+"""Why: attributions, reason codes, decision log and its verification."""

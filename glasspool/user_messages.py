@@ -1,0 +1,126 @@
+"""Turns an exception that the user's input caused into one message: what is wrong, where, and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import reprlib
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from .configs.errors import UserError
+
+_MAX_SETTINGS_SHOWN = 10
+
+
+def user_message(error: BaseException) -> str | None:
+    """The message for an error that the user can mend, or None where the error is a defect of ours.
+
+    Notes on the exception (``error.add_note(str(path))``) are read as the place, so a reader of files can name the file
+    of an error that does not know it.
+    """
+    place = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
+    if isinstance(error, ValidationError):
+        return place + _validation_message(error)
+    if isinstance(error, UserError):
+        return place + str(error)
+    if isinstance(error, yaml.YAMLError):
+        return place + _yaml_message(error)
+    if isinstance(error, UnicodeDecodeError):
+        return place + f"not UTF-8 text (byte {error.start}: {error.reason}). Name the right file, or save it as UTF-8."
+    if isinstance(error, OSError) and error.filename is not None:
+        return place + _file_message(error)
+    return None
+
+
+def _file_message(error: OSError) -> str:
+    name = str(error.filename)
+    match error:
+        case FileNotFoundError():
+            return f"{name}: no such file or folder. Check the spelling and the folder that you run this in."
+        case PermissionError():
+            return f"{name}: permission denied. Change the file's permissions or name another place."
+        case IsADirectoryError():
+            return f"{name}: is a folder, a file was expected. Name the file inside it."
+        case NotADirectoryError():
+            return f"{name}: is a file where a folder was expected. Name a folder."
+        case FileExistsError():
+            return f"{name}: exists already. Name another place or remove it."
+        case _:
+            return f"{name}: {error.strerror}. Name another place."
+
+
+def _yaml_message(error: yaml.YAMLError) -> str:
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    if mark is None:
+        return f"not valid YAML: {' '.join(str(error).split())}. Mend that line, or write the file again as UTF-8 text."
+    problem = getattr(error, "problem", None) or "cannot be read"
+    return (
+        f"{mark.name}: line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {problem}. "
+        f"Check the indentation, the colons and the quotes there and on the line above."
+    )
+
+
+def _validation_message(error: ValidationError) -> str:
+    details = error.errors(include_url=False)
+    model = next((m for m in _subclasses(BaseModel) if m.__name__ == error.title), None)
+    lines = [_setting_line(detail, model) for detail in details[:_MAX_SETTINGS_SHOWN]]
+    if len(lines) == 1:
+        return lines[0]
+    if hidden := len(details) - len(lines):
+        lines.append(f"and {hidden} more.")
+    return "\n  ".join([f"{len(details)} settings are wrong:", *lines])
+
+
+def _setting_line(detail: Any, model: type[BaseModel] | None) -> str:
+    loc: tuple[str | int, ...] = detail["loc"]
+    key = ".".join(str(part) for part in loc) or "the whole config"
+    value = reprlib.repr(detail["input"])
+    match detail["type"]:
+        case "missing":
+            return f"{key}: missing. Add this key."
+        case "extra_forbidden":
+            known = _keys_beside(model, loc) if model else []
+            return f"{key} = {value}: unknown key. {_near_miss(str(loc[-1]), known) or 'Remove it or mend its name.'}"
+        case "literal_error":
+            known = re.findall(r"'([^']+)'", detail["ctx"]["expected"])
+            return f"{key} = {value}: {detail['msg']}. {_near_miss(str(detail['input']), known)}".rstrip()
+        case _:
+            return f"{key} = {value}: {detail['msg'].removeprefix('Value error, ').rstrip('.')}."
+
+
+def _near_miss(word: str, known: Sequence[str]) -> str:
+    if close := difflib.get_close_matches(word, known, n=1, cutoff=0.5):
+        return f"Did you mean {close[0]!r}?"
+    return f"Known here: {', '.join(sorted(known))}." if known else ""
+
+
+def _keys_beside(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
+    """The keys that the models at the place of ``loc[-1]`` know; list indices and union tags lead nowhere new."""
+    models = {model}
+    for part in loc[:-1]:
+        children = {
+            child
+            for parent in models
+            for name, field in parent.model_fields.items()
+            if part in (name, field.alias)
+            for child in _models_in(field.annotation)
+        }
+        models = children or models
+    return sorted({field.alias or name for m in models for name, field in m.model_fields.items()})
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+def _subclasses(root: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for child in root.__subclasses__():
+        yield child
+        yield from _subclasses(child)

@@ -1,0 +1,243 @@
+"""One decision of the log, told from its records: what was chosen, why, what else was possible, what came of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from .words import number, percent
+
+Record = Mapping[str, Any]
+SHOWN_STEPS = 9  # contributions drawn one by one; the rest is one bar, so that the sum stays exact
+
+REASON_WORDS = {
+    "SIZE_PCT_ADV_HIGH": "the parent order is large against daily volume",
+    "SIZE_PCT_ADV_MID": "the parent order is of middling size",
+    "SIZE_PCT_ADV_LOW": "the parent order is small against daily volume",
+    "SPREAD_TIGHT_LIQUID": "the spread is tight and the stock liquid",
+    "SPREAD_MID": "spread and liquidity are middling",
+    "SPREAD_WIDE_ILLIQUID": "the spread is wide or the stock illiquid",
+    "SPREAD_WIDE_PI_LARGE": "the wide spread makes a midpoint fill worth much",
+    "VOL_LOW_STABLE_NBBO": "volatility is low and the quote stable",
+    "VOL_MID": "volatility is middling",
+    "VOL_HIGH": "volatility is high",
+    "VENUE_QUALITY_GOOD": "the venue has filled well and without adverse moves",
+    "VENUE_MIXED": "the venue's record is mixed",
+    "VENUE_QUALITY_POOR": "the venue's record is poor",
+    "VENUE_SAMPLE_SMALL": "the venue's record is too short to judge",
+    "VENUE_FILL_PROB_HIGH": "the venue is likely to fill",
+    "VENUE_MARKOUT_OK": "prices have not moved against us after fills there",
+    "BEHIND_SCHEDULE": "the order is behind its schedule",
+    "AHEAD_OF_SCHEDULE": "the order is ahead of its schedule",
+    "TIME_RUNNING_OUT": "little time is left",
+    "FEE_ADVANTAGE": "the fee is lower",
+    "VETO_VOLATILITY": "high volatility vetoes dark venues",
+    "VETO_VENUE": "the venue is vetoed by its record",
+    "NET_VOTES_LIT": "the votes for dark are too few",
+    "FALLBACK_RULE_SOR": "a control handed the decision to the rule-based SOR",
+    "EXPLORATION": "exploration",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One route's score taken apart. Values are score units; `exact` = bias and contributions add up to the last digit."""
+
+    title: str
+    route: str
+    steps: list[tuple[str, float]]
+    total: float
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the page tells of one decision."""
+
+    decision_id: str
+    choice_rule: str
+    sentences: list[str]
+    scores: list[Score]
+    candidates: list[dict[str, str]]
+    lit_alternative: list[dict[str, str]]
+    lit_shares: str
+    counterfactual: str
+
+
+def tell_decision(records: Sequence[Record]) -> Decision | None:
+    """Pick the most telling decision of a log and explain it; None when no decision has a scored route.
+
+    Preferred, in this order: shares went dark, a fill came of it, the rule SOR would have sent them elsewhere; the
+    earliest of the best. The choice never looks at whether the outcome was good.
+    """
+    parents = {r["body"].get("parent_id"): r["body"] for r in records if r["type"] == "parent"}
+    children: dict[str, list[Record]] = defaultdict(list)
+    for r in records:
+        if r["type"] == "route_event" and r["body"].get("event") == "MEOR":
+            children[str(r["body"].get("decision_id"))].append(r["body"])
+    fills: dict[str, list[Record]] = defaultdict(list)
+    for r in records:
+        if r["type"] == "fill":
+            fills[str(r["body"].get("child_id"))].append(r["body"])
+
+    def telling(record: Record) -> tuple[bool, bool, bool]:
+        body = record["body"]
+        filled = any(fills[str(c.get("child_id"))] for c in children[str(body.get("decision_id"))])
+        chosen, _ = _ranked(body)
+        return bool(body.get("lit_alternative")), filled, chosen["route"] != (body.get("baseline") or {}).get("top")
+
+    decisions = [r for r in records if r["type"] == "decision" and _scored(r["body"])]
+    if not decisions:
+        return None
+    picked = max(decisions, key=telling)  # max keeps the first of equals
+    dark, filled, differs = telling(picked)
+    wanted = [("sent shares dark", dark), ("got a fill", filled), ("differs from the rule-based SOR", differs)]
+    told = [text for text, holds in wanted if holds] or ["has a scored route"]
+    body = picked["body"]
+    own = children[str(body.get("decision_id"))]
+    sentences = [_what(picked, parents.get(body.get("parent_id"))), _why(body), _baseline(body), *_controls(body)]
+    sentences.append(_outcome(own, fills))
+    return Decision(
+        decision_id=str(body.get("decision_id")),
+        choice_rule="The first decision in the log that " + ", ".join(told) + ".",
+        sentences=[s for s in sentences if s],
+        scores=_scores(body),
+        candidates=_candidates(body),
+        lit_alternative=_lit_rows(body),
+        lit_shares=f"{(body.get('lit_alternative') or {}).get('shares', 0):,}",
+        counterfactual=str(body.get("counterfactual") or ""),
+    )
+
+
+def _scored(body: Record) -> list[Record]:
+    """Scored routes, best first. Pace has a score too but is no route."""
+    scored = [c for c in body.get("candidates", []) if c.get("score_e9") is not None and ":" in str(c.get("route"))]
+    return sorted(scored, key=lambda c: -c["score_e9"])
+
+
+def _ranked(body: Record) -> tuple[Record, Record | None]:
+    """The chosen route (largest released score) and the one to compare it with: the best lit route, else the runner-up."""
+    scored = _scored(body)
+    released = {r.get("route") for r in body.get("released", [])}
+    chosen = next((c for c in scored if c["route"] in released), scored[0])
+    others = [c for c in scored if c["route"] != chosen["route"]]
+    lit = [c for c in others if str(c["route"]).endswith((":take", ":post"))]
+    chosen_is_lit = str(chosen["route"]).endswith((":take", ":post"))
+    rivals = others if chosen_is_lit or not lit else lit
+    return chosen, rivals[0] if rivals else None
+
+
+def _scores(body: Record) -> list[Score]:
+    chosen, rival = _ranked(body)
+    scores = [_score("Chosen", chosen)]
+    if rival is not None:
+        is_lit = str(rival["route"]).endswith((":take", ":post"))
+        scores.append(_score("Best lit route" if is_lit else "Runner-up", rival))
+    return scores
+
+
+def _score(title: str, candidate: Record) -> Score:
+    parts: dict[str, int] = dict(candidate.get("feature_attr_e9") or candidate.get("attr_e9") or {})
+    residual = int(candidate.get("residual_e9") or 0)
+    bias, total = int(candidate.get("bias_e9") or 0), int(candidate["score_e9"])
+    exact = bias + sum(parts.values()) + residual == total
+    ranked = sorted(((k, v) for k, v in parts.items() if v), key=lambda item: -abs(item[1]))
+    steps = [("bias", bias), *ranked[:SHOWN_STEPS]]
+    if rest := ranked[SHOWN_STEPS:]:
+        steps.append((f"{len(rest)} smaller", sum(v for _, v in rest)))
+    if residual:
+        steps.append(("residual", residual))
+    return Score(title, str(candidate["route"]), [(k, v / 1e9) for k, v in steps], total / 1e9, exact)
+
+
+def _what(record: Record, parent: Record | None) -> str:
+    body = record["body"]
+    time = datetime.fromtimestamp(int(record["ts_ns"]) // 1_000_000_000, tz=UTC).strftime("%H:%M:%S UTC on %Y-%m-%d")
+    sent = ", ".join(f"{r.get('shares', 0):,} to {r.get('route')}" for r in body.get("released", [])) or "nothing"
+    order = f"order {body.get('parent_id')}"
+    if parent is not None:
+        side = str(parent.get("side", "")).replace("_", " ")
+        order = f"{order} ({side} {parent.get('ordered_shares', 0):,} {parent.get('symbol', 'shares')})"
+    left = body.get("remaining_shares")
+    remaining = f", with {left:,} shares left" if isinstance(left, int) else ""
+    return f"At {time}{remaining} of {order}, the policy sent {sent}."
+
+
+def _why(body: Record) -> str:
+    reasons = [REASON_WORDS.get(str(r.get("code")), str(r.get("code"))) for r in body.get("reasons", [])]
+    chosen, rival = _ranked(body)
+    text = f"{chosen['route']} had the highest score, {number(chosen['score_e9'] / 1e9, 3)}"
+    if rival is not None:
+        text += f" against {number(rival['score_e9'] / 1e9, 3)} for {rival['route']}"
+    if reasons:
+        text += "; the largest contributions: " + ", ".join(reasons)
+    return text + "."
+
+
+def _baseline(body: Record) -> str:
+    baseline = body.get("baseline") or {}
+    if not baseline.get("top"):
+        return ""
+    chosen, _ = _ranked(body)
+    same = "the same route" if baseline["top"] == chosen["route"] else "another route"
+    reasons = ", ".join(REASON_WORDS.get(str(c), str(c)) for c in baseline.get("reasons", []))
+    votes = f" with {number(baseline['votes'], 0, sign=True)} votes" if isinstance(baseline.get("votes"), int) else ""
+    return f"The rule-based SOR would have led with {baseline['top']}{votes} ({reasons or 'no reason given'}): {same}."
+
+
+def _controls(body: Record) -> list[str]:
+    return [
+        f"Control {c.get('code')} stepped in ({c.get('outcome')}: limit {c.get('limit')}, seen {c.get('seen')})."
+        for c in body.get("controls", [])
+    ]
+
+
+def _outcome(children: Sequence[Record], fills: Mapping[str, Sequence[Record]]) -> str:
+    if not children:
+        return "The log holds no child orders for this decision."
+    parts = []
+    for child in children:
+        got = fills.get(str(child.get("child_id")), [])
+        shares = sum(int(f["shares"]) for f in got)
+        at = ""
+        if shares:
+            dollars_e6 = sum(int(f["shares"]) * int(f["price_e6"]) for f in got)
+            at = f" at {dollars_e6 / shares / 1e6:,.4f}"
+        parts.append(f"{child.get('mic')} filled {shares:,} of {child.get('shares', 0):,}{at}")
+    return "What came of it: " + "; ".join(parts) + "."
+
+
+def _candidates(body: Record) -> list[dict[str, str]]:
+    released = {r.get("route"): r.get("shares", 0) for r in body.get("released", [])}
+    routes = [c for c in body.get("candidates", []) if ":" in str(c.get("route"))]
+    rows = sorted(routes, key=lambda c: (c.get("score_e9") is None, -(c.get("score_e9") or 0)))
+    return [
+        {
+            "route": str(c.get("route")),
+            "score": number(c["score_e9"] / 1e9, 3) if c.get("score_e9") is not None else "masked",
+            "weight": percent(c["weight_ppm"] / 1e6) if c.get("weight_ppm") is not None else "\N{EN DASH}",
+            "p_fill": percent(c["p_fill_ppm"] / 1e6) if c.get("p_fill_ppm") is not None else "\N{EN DASH}",
+            "shares": f"{released[c.get('route')]:,}" if c.get("route") in released else "\N{EN DASH}",
+            "masks": ", ".join(map(str, c.get("masks", []))),
+        }
+        for c in rows
+    ]
+
+
+LIT_PARTS = ("spread_e6", "instant_e6", "adverse_e6", "fee_e6", "impact_e6", "cost_e6")
+
+
+def _lit_rows(body: Record) -> list[dict[str, str]]:
+    """What the dark shares would have cost lit, in cents a filled share (+ = cost)."""
+    lit = body.get("lit_alternative") or {}
+    rows = []
+    for way, label in (("dark", "dark (sent)"), ("take", "lit take"), ("post", "lit post")):
+        if entry := lit.get(way):
+            row = {"way": label, "route": str(entry.get("route"))}
+            row["p_fill"] = percent(entry["p_fill_ppm"] / 1e6) if entry.get("p_fill_ppm") is not None else "\N{EN DASH}"
+            row |= {key: number(entry[key] / 1e4, 2, sign=True) if key in entry else "\N{EN DASH}" for key in LIT_PARTS}
+            rows.append(row)
+    return rows

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from ..envs.compiled import compiled
 from numpy.typing import NDArray
 
+from ..configs.errors import UserError
+from ..envs.compiled import compiled
 from ..envs.controls import pace_band
 from ..envs.counter_rng import derive, uniform
 from ..envs.market import Market, proposals_from_scores
@@ -130,7 +131,7 @@ class AlwaysPost:
         route = [i for i, r in enumerate(market.routes) if r.venue == self.venue and r.order_type == "post"]
         if not route:
             lit = sorted({r.venue for r in market.routes if r.order_type == "post"})
-            raise ValueError(f"router {self.name!r}: no venue {self.venue!r} takes posts here; try one of {lit}")
+            raise UserError(f"router {self.name!r}: no venue {self.venue!r} takes posts here; try one of {lit}")
         _propose_lit(market.rules, b, route[0], work, weights)
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from ..envs.compiled import compiled
 from numpy.typing import NDArray
 
 from ..configs.rule_sor import RuleSorConfig
+from ..envs.compiled import compiled
 from ..envs.market import Market
 from ..envs.quotes import quote_e6
 from ..envs.state import CARDS, PING, POST, REST, TAKE, Batch
@@ -229,7 +229,9 @@ def decide(rules: Rules, sor: SorRules, b: Batch, e: int, weights: np.ndarray, w
     if left_s <= sor.final_take_frac * horizon_s or order.slot == ep.n_slots - 1:
         why.rule, why.route = RULE_TIME, take_route
         weights[take_route] = 1.0
-        return take + passive if order.slot < ep.n_slots - 1 else float(order.remaining_shares)
+        if order.slot == ep.n_slots - 1:
+            return float(order.remaining_shares)
+        return max(0.0, order.remaining_shares - ep.shares * row.schedule_next)
     why.behind = 1 if take > 0.0 else 0
     work = take + passive
     if work <= 0.0:
@@ -237,13 +239,16 @@ def decide(rules: Rules, sor: SorRules, b: Batch, e: int, weights: np.ndarray, w
         return 0.0
     weights[take_route] += take / work
     dark_share = 0.0
-    if why.volatility < 0:
+    no_pool = _why_no_pool(rules, kind, votes)
+    if dark < 0 and no_pool == RULE_MASKED:
+        why.rule = RULE_MASKED
+    elif why.volatility < 0:
         why.rule = RULE_VETO_VOL
     elif dark >= 0:
         why.rule, dark_share = RULE_DARK, sor.dark_fraction
         weights[dark] += dark_share * passive / work
     else:
-        why.rule = _why_no_pool(rules, kind, votes)
+        why.rule = no_pool
     weights[post_route] += (1.0 - dark_share) * passive / work
     why.route = 0
     for r in range(weights.shape[0]):

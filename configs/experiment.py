@@ -20,7 +20,8 @@ class AgentConfig(Model):
     monotone: bool = True  # a better fill rate or markout, or a lower fee, never lowers a score
     hidden: tuple[Count, ...] = (64, 64)  # of the MLP policy
     critic_hidden: tuple[Count, ...] = (64, 64)
-    start_std: Positive = 1.0  # of the exploration noise on scores
+    start_std: Positive = 0.3  # of the exploration noise on route scores
+    start_pace_std: Positive = 0.1  # on the pace score, whose band spans tens of slices
 
 
 class TrainingConfig(Model):
@@ -40,11 +41,13 @@ class TrainingConfig(Model):
     value_coef: NonNegative = 0.5
     max_grad_norm: Positive = 0.5
     reduce_variance: bool = True
+    teacher: str | None = "tuned_sor"  # a rule-based router that the policy is first fitted to; null: start from nothing
+    teacher_orders: Count = 512
     max_seconds: Positive | None = None  # stop early, at a checkpoint
     validation_orders: Count = 500
     validations: Count = 10  # over the run; the best policy on the validation markets is kept
     orders: OrderConfig | None = None  # another order distribution for training; null: the market's
-    threads: Count = 2
+    threads: Count = 1  # of torch; one is fastest where seeds run side by side
 
 
 class EvaluationConfig(Model):

@@ -17,6 +17,7 @@ Range = tuple[float, float]
 
 N_CURVE_BINS = 78  # five-minute bins of the 09:30-16:00 session
 SESSION_S = 23_400
+VOLUME_BIN_S = 300
 
 # Thirteen half-hours of the continuous session; relative curves are normalised where they are used.
 VOLUME_CURVE = (0.135, 0.090, 0.075, 0.067, 0.062, 0.058, 0.055, 0.055, 0.057, 0.062, 0.070, 0.085, 0.129)
@@ -27,7 +28,7 @@ VOLATILITY_CURVE = (2.0, 1.4, 1.15, 1.0, 0.90, 0.85, 0.82, 0.80, 0.82, 0.85, 0.9
 class Model(BaseModel):
     """Frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StockConfig(Model):
@@ -282,6 +283,32 @@ class MarketConfig(Model):
                     f"interval_s {self.interval_s} is over half of tau_slow_s of stock {s.name!r} ({s.tau_slow_s} s): a resting "
                     "order would see one slow alpha for too long. Shorten the interval."
                 )
-        if SESSION_S % self.interval_s:
-            raise ValueError(f"interval_s {self.interval_s} does not divide the session of {SESSION_S} s")
+        per_bin = max(self.interval_s, VOLUME_BIN_S) % min(self.interval_s, VOLUME_BIN_S)
+        if SESSION_S % self.interval_s or per_bin:
+            raise ValueError(
+                f"interval_s {self.interval_s} must divide the session of {SESSION_S} s, and divide the volume bins of "
+                f"{VOLUME_BIN_S} s or be a multiple of them. Try 1, 5, 10, 30, 60, 300 or 900."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _orders_fit_the_session(self) -> MarketConfig:
+        if self.oracle.slot_volumes:
+            return self
+        for minutes in self.orders.horizon_minutes:
+            if minutes * 60 < self.interval_s:
+                raise ValueError(
+                    f"orders.horizon_minutes {minutes} is shorter than one interval of {self.interval_s} s; lengthen it"
+                )
+            if self.orders.start_s is not None and self.orders.start_s + minutes * 60 > SESSION_S:
+                raise ValueError(
+                    f"orders.start_s {self.orders.start_s} plus horizon_minutes {minutes} runs past the close "
+                    f"({SESSION_S} s after the open); start earlier or shorten the horizon"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _unlimited_contra_needs_one_shot_arrivals(self) -> MarketConfig:
+        if not self.oracle.one_shot_arrivals and (bad := [p.name for p in self.dark_pools if p.size_max_lots is None]):
+            raise ValueError(f"pool {bad[0]!r} has no size_max_lots, which only one-shot arrivals allow; state a number of lots")
         return self

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from .compiled import compiled
 
+from .compiled import compiled
 from .scorecard import CARD_OF
 from .state import PING, POST, QUOTE_CROSSED, QUOTE_LOCKED, QUOTE_NONE, TAKE, Batch
 from .venues import Rules
@@ -138,57 +138,79 @@ def split_lots(lots: int, weights: np.ndarray, cap_lots: np.ndarray, out: np.nda
 
 
 @compiled
-def release(rules: Rules, b: Batch, e: int, work_shares: float, weights: np.ndarray) -> None:
-    """Turn a proposal (shares to work, weights over routes) into released child orders `b.child_shares[e]`.
+def child_orders(
+    remaining_shares: int, work_shares: float, weights: np.ndarray, masked: np.ndarray, route_type: np.ndarray,
+    route_cap: np.ndarray, lot_shares: int, max_routes: int, weight_cut: float, completing: int, dark_room: int,
+    child: np.ndarray,
+) -> None:  # fmt: skip
+    """What a proposal becomes, from plain values alone: `child` (R,) shares. Simulation and audit call this one function.
 
-    Masked routes get nothing. In the last slot all that is left goes to the completing take, unless leaves are charged
-    (problems with a known optimum) or the quote forbids every route. Work is rounded to the
-    nearest whole lot; an odd lot goes out only with the last shares.
-    `weights` is overwritten with what was used.
+    `completing`: the route that takes all that is left because this is the last slot, or -1. `dark_room`: shares that may
+    still be sent dark. `weights` (R,) is overwritten with what was used.
     """
-    order = b.order[e]
-    child = b.child_shares[e]
     child[:] = 0
-    q, lot = order.remaining_shares, rules.lot_shares
     n = weights.shape[0]
-    if is_last_slot(b, e) and not rules.leftover_charged:
-        r = completing_route(rules, b, e)
+    if completing >= 0:
         weights[:] = 0.0
-        if not b.masked[e, r]:
-            weights[r] = 1.0
-            child[r] = q
+        if not masked[completing]:
+            weights[completing] = 1.0
+            child[completing] = remaining_shares
         return
     for r in range(n):
-        if b.masked[e, r]:
+        if masked[r]:
             weights[r] = 0.0
-    keep_best_routes(weights, rules.max_routes, rules.weight_cut)
-    work = min(max(work_shares, 0.0), float(q))
-    lots = min(q // lot, int(math.floor(work / lot + 0.5)))
-    if q < lot and work > 0.0:
-        best = 0
-        for r in range(n):
-            if weights[r] > weights[best]:
-                best = r
-        if weights[best] > 0.0:
-            child[best] = q
+    keep_best_routes(weights, max_routes, weight_cut)
+    work = min(max(work_shares, 0.0), float(remaining_shares))
+    lots = min(remaining_shares // lot_shares, int(math.floor(work / lot_shares + 0.5)))
+    if remaining_shares < lot_shares and work > 0.0:
+        _odd_lot(remaining_shares, weights, route_type, route_cap, dark_room, child)
         return
     if lots == 0:
         return
     caps = np.empty(n, np.int64)
     for r in range(n):
-        caps[r] = rules.route_cap[r] // lot
+        caps[r] = route_cap[r] // lot_shares
     split_lots(lots, weights, caps, child)
     for r in range(n):
-        child[r] *= lot
-    _respect_dark_cap(rules, b, e, child)
+        child[r] *= lot_shares
+        if route_type[r] > POST and child[r] > 0:  # even if all fill, the dark share stays within its cap
+            child[r] = min(child[r], max(0, dark_room) // lot_shares * lot_shares)
+            dark_room -= child[r]
 
 
 @compiled
-def _respect_dark_cap(rules: Rules, b: Batch, e: int, child: np.ndarray) -> None:
-    """Clip dark children so that even if all fill, the parent's dark share stays within its cap (down to a round lot)."""
-    room = int(rules.max_dark_frac * b.episode[e].shares) - b.order[e].dark_shares
-    for r in range(child.shape[0]):
-        if rules.route_type[r] > POST and child[r] > 0:
-            allowed = max(0, room) // rules.lot_shares * rules.lot_shares
-            child[r] = min(child[r], allowed)
-            room -= child[r]
+def _odd_lot(
+    shares: int, weights: np.ndarray, route_type: np.ndarray, route_cap: np.ndarray, dark_room: int, child: np.ndarray
+) -> None:
+    """The last shares, under one lot, go whole to the best route that may still take them."""
+    best = -1
+    for r in range(weights.shape[0]):
+        fits = weights[r] > 0.0 and route_cap[r] >= shares and (route_type[r] <= POST or dark_room >= shares)
+        if fits and (best < 0 or weights[r] > weights[best]):
+            best = r
+    if best >= 0:
+        child[best] = shares
+
+
+@compiled
+def dark_room_shares(rules: Rules, b: Batch, e: int) -> int:
+    """Shares that may still be sent dark under the parent's cap."""
+    return int(rules.max_dark_frac * b.episode[e].shares) - b.order[e].dark_shares
+
+
+@compiled
+def release(rules: Rules, b: Batch, e: int, work_shares: float, weights: np.ndarray) -> None:
+    """Turn a proposal (shares to work, weights over routes) into released child orders `b.child_shares[e]`.
+
+    Masked routes get nothing. In the last slot all that is left goes to the completing take, unless leaves are charged
+    (problems with a known optimum) or the quote forbids every route. Work is rounded to the nearest
+    whole lot; an odd lot goes out only with the last shares. `weights` is overwritten with what was used.
+    """
+    completing = -1
+    if is_last_slot(b, e) and not rules.leftover_charged:
+        completing = completing_route(rules, b, e)
+    child_orders(
+        b.order[e].remaining_shares, work_shares, weights, b.masked[e], rules.route_type, rules.route_cap,
+        rules.lot_shares, rules.max_routes, rules.weight_cut, completing, dark_room_shares(rules, b, e),
+        b.child_shares[e],
+    )  # fmt: skip

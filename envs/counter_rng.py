@@ -13,6 +13,7 @@ import hashlib
 import math
 
 import numpy as np
+
 from .compiled import compiled
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
-from .compiled import compiled
 
+from .compiled import compiled
 from .controls import mask_code
 from .scorecard import CARD_OF, shrunk_fill_rate, shrunk_markout_hs
 from .state import TAKE, Batch
@@ -41,7 +41,7 @@ GLOBAL_FEATURES: tuple[Feature, ...] = (
     Feature("time_left_frac", "fraction of the horizon", 0.0, 1.0, "schedule", "slots left / slots of the order"),
     Feature("remaining_frac", "fraction of the order", 0.0, 1.0, "schedule", "shares left / ordered shares"),
     Feature("gap_frac", "fraction of the order", -0.1, 0.1, "schedule", "shares left / ordered - schedule; + = behind"),
-    Feature("due_slices", "slices", -4.0, 8.0, "schedule", "(shares left - target after this slot) / shares scheduled for this slot"),
+    Feature("log_due_slices", "signed log2 of slices", -4.0, 7.0, "schedule", "sign(d) log2(1 + |d|), d = (shares left - target after this slot) / shares scheduled for this slot"),
     Feature("log_pct_adv", "log10 of % of ADV", -2.0, 1.5, "size", "log10(100 x ordered shares / ADV)"),
     Feature("log_participation_pct", "log10 of %", 0.0, 1.3, "size", "log10(100 x ordered shares / volume expected in the horizon)"),
     Feature("log_slice_lots", "log10 of lots", -2.0, 1.5, "size", "log10(shares scheduled for this slot / round lot)"),
@@ -103,7 +103,8 @@ def observe(rules: Rules, b: Batch, e: int, out: np.ndarray) -> None:
     _put(out, 0, 0, (ep.n_slots - order.slot) / ep.n_slots)
     _put(out, 1, 1, remaining)
     _put(out, 2, 2, remaining - row.schedule_now)
-    _put(out, 3, 3, (order.remaining_shares - shares * row.schedule_next) / slice_shares)
+    due = (order.remaining_shares - shares * row.schedule_next) / slice_shares
+    _put(out, 3, 3, math.copysign(math.log2(1.0 + abs(due)), due))
     _put(out, 4, 4, math.log10(100.0 * shares / ep.adv_shares))
     _put(out, 5, 5, math.log10(100.0 * shares / max(ep.expected_volume, 1e-9)))
     _put(out, 6, 6, math.log10(slice_shares / lot))

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from .compiled import compiled
 from numpy.typing import NDArray
 
-from ..configs.market import MarketConfig
+from ..configs.errors import UserError
+from ..configs.market import SESSION_S, MarketConfig
+from .compiled import compiled
 from .controls import pace_band, release, weights_from_scores
 from .counter_rng import derive, key_of
 from .features import N_GLOBAL, N_ROUTE, observe
@@ -73,6 +74,27 @@ def proposals_from_scores(rules: Rules, b: Batch, actions: NDArray[np.float64], 
             weights_from_scores(actions[e, 1:], b.masked[e], weights[e])
 
 
+def _refuse_oversized(config: MarketConfig, rules: Rules) -> None:
+    """A fixed order must stay within the participation cap of the quietest window it may meet."""
+    orders = config.orders
+    if orders.shares is None or config.oracle.slot_volumes:
+        return
+    for stock, row in zip(config.stocks, rules.stock, strict=True):
+        per_second = np.repeat(row["volume_curve"] / 300.0, 300)
+        so_far = np.concatenate([[0.0], np.cumsum(per_second)])
+        for minutes in orders.horizon_minutes:
+            length = round(minutes * 60)
+            starts = [round(orders.start_s)] if orders.start_s is not None else range(0, SESSION_S - length + 1, 300)
+            volume = min(so_far[min(SESSION_S, s + length)] - so_far[s] for s in starts) * stock.adv_shares
+            if orders.shares > orders.max_participation_frac * volume:
+                raise UserError(
+                    f"orders.shares = {orders.shares:,} is {orders.shares / max(volume, 1.0):.0%} of the {volume:,.0f} shares that "
+                    f"{stock.name!r} is expected to trade in {minutes:g} minutes, more than the market can bear "
+                    f"(orders.max_participation_frac {orders.max_participation_frac:.0%}). Lower shares, lengthen "
+                    "horizon_minutes, or raise the cap if you mean it."
+                )
+
+
 class Market:
     """Episodes of one MarketConfig. Replayed markets fill their tapes from recorded days instead of the generator."""
 
@@ -83,6 +105,7 @@ class Market:
         self.venues = venue_names(config)
         self.n_slots = max_slots(config)
         self.n_obs = N_GLOBAL + len(self.routes) * N_ROUTE
+        _refuse_oversized(config, self.rules)
         self.replay = None
         if config.replay is not None:
             from .replay import ReplayDays  # reads files, so only when asked for

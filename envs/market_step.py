@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from .compiled import compiled
 
+from .compiled import compiled
 from .counter_rng import derive, exponential, normal, uniform
 from .scorecard import record_fills
 from .state import (
@@ -49,6 +49,7 @@ def start_order(rules: Rules, b: Batch, e: int) -> None:
     order.executed_adv, order.display_bps = 0.0, 0.0
     order.take_shares, order.post_shares, order.dark_shares = 0, 0, 0
     order.reward_bps, order.martingale_bps, order.penalty_bps, order.cost_bps = 0.0, 0.0, 0.0, 0.0
+    order.martingale_sum_bps = 0.0
     order.own_weighted_mid_bps, order.affected_volume_bps = 0.0, 0.0
     b.cost_bps[e, :] = 0.0
     for v in range(rules.n_venues):
@@ -357,6 +358,7 @@ def _account(rules: Rules, b: Batch, e: int) -> None:
             rest = b.tape[e, n + 1]
             cost[TIMING] -= size * s * (rest.benchmark_left - rest.volume_left_frac * next_mid)
             order.martingale_bps += s * rest.martingale_left
+    order.martingale_sum_bps += order.martingale_bps
     b.fill_extra_bps[e, 1] = instant_bps
     b.fill_extra_bps[e, 3] = row.half_spread_bps
     slot_cost = 0.0
@@ -365,7 +367,11 @@ def _account(rules: Rules, b: Batch, e: int) -> None:
         slot_cost += cost[c] / size
     target = 0.0 if rules.track_to_zero else b.tape[e, n].schedule_next
     deviation = left / size - target
-    order.penalty_bps = rules.tracking_bps * deviation * deviation
+    off_schedule = deviation * deviation
+    if left == 0 and rules.tracking_bps > 0.0 and not rules.track_to_zero:
+        for k in range(n + 1, ep.n_slots):  # done early: ahead of the schedule in every slot to come
+            off_schedule += b.tape[e, k].schedule_next ** 2
+    order.penalty_bps = rules.tracking_bps * off_schedule
     order.cost_bps += slot_cost
     order.reward_bps = -slot_cost
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from .compiled import compiled
-
 from .state import QUOTE_CROSSED, QUOTE_LOCKED, Batch
 from .venues import Rules
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from .compiled import compiled
 
+from .compiled import compiled
 from .counter_rng import binomial, derive, log_uniform, normal, uniform
 from .state import CARD_OF_TYPE, Batch
 from .venues import Rules

@@ -63,7 +63,8 @@ ORDER = np.dtype([
     ("executed_adv", "f8"), ("display_bps", "f8"),
     ("take_shares", "i8"), ("post_shares", "i8"), ("dark_shares", "i8"),
     ("reward_bps", "f8"), ("martingale_bps", "f8"), ("penalty_bps", "f8"),  # of the last slot
-    ("cost_bps", "f8"),                                                      # so far, all components
+    ("cost_bps", "f8"),                          # so far, all components
+    ("martingale_sum_bps", "f8"),                # so far: the part of the cost that is noise of zero mean
     ("own_weighted_mid_bps", "f8"),              # sum of own shares x unaffected mid of their prints
     ("affected_volume_bps", "f8"),               # sum of market volume x impact, for the affected VWAP
 ])

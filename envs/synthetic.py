@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from .compiled import compiled
 
 from ..configs.market import N_CURVE_BINS, SESSION_S
+from .compiled import compiled
 from .counter_rng import derive, gamma, log_uniform, normal, uniform
 from .scorecard import open_scorecards
 from .state import Batch

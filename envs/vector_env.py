@@ -48,7 +48,9 @@ class EpisodeBatch:
         self.batch, self.obs = market.batch(n)
         self._work = np.zeros(n)
         self._weights = np.zeros((n, len(market.routes)))
-        self._in_half_spreads, self._reduce_variance = in_half_spreads, reduce_variance
+        self._in_half_spreads = in_half_spreads
+        # in replay the fills depend on the recorded moves, so their noise has no zero mean
+        self._reduce_variance = reduce_variance and market.replay is None
         self._first = np.arange(n, dtype=np.int64) if numbers is None else np.asarray(numbers, np.int64)
         self._next = self._first.copy()
 
@@ -115,7 +117,7 @@ class RoutingVecEnv(VecEnv):
     def step_async(self, actions: NDArray[Any]) -> None:
         self._actions = actions
 
-    def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:  # type: ignore[override]  # noqa: E501
+    def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:  # type: ignore[override]
         reward, done = self.core.step(self._actions)
         self._returns += reward
         self._lengths += 1
@@ -162,8 +164,10 @@ class RoutingVectorEnv(VectorEnv):  # type: ignore[type-arg]
         self.core = EpisodeBatch(self.market, num_envs, seed)
 
     def reset(self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.float32], dict[str, Any]]:  # type: ignore[override]  # noqa: E501
-        if isinstance(seed, int):
-            self.core = EpisodeBatch(self.market, self.num_envs, seed)
+        if seed is not None:
+            if not isinstance(seed, (int, np.integer)):
+                raise ValueError(f"seed must be one whole number for the batch, got {type(seed).__name__}; rows differ by episode")
+            self.core = EpisodeBatch(self.market, self.num_envs, int(seed))
         return self.core.reset().astype(np.float32), {}
 
     def step(self, actions: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:  # type: ignore[override]  # noqa: E501

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..configs.errors import UserError
 from ..configs.market import N_CURVE_BINS, SESSION_S, MarketConfig
 from .counter_rng import key_of
 from .state import ORDER_TYPES
@@ -201,7 +202,7 @@ def build_rules(config: MarketConfig) -> Rules:
     ranges = draw if draw is not None else type(config).model_fields["randomisation"].default
     known = {r.name for r in routes}
     if unknown := [n for n in controls.route_caps_shares if n not in known]:
-        raise ValueError(f"controls.route_caps_shares names route {unknown[0]!r}; the routes are {sorted(known)}")
+        raise UserError(f"controls.route_caps_shares names route {unknown[0]!r}; the routes are {sorted(known)}")
     slot_sd = noise.slot_volume_log_sd
     return Rules(
         interval_s=dt,

@@ -70,5 +70,6 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_USER_ERROR)
 
 
-if __name__ == "__main__":
-    main()
+from . import commands  # noqa: E402  the commands register themselves on `app` and `audit`
+
+__all__ = ["app", "audit", "commands", "main"]

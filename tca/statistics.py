@@ -87,7 +87,7 @@ def paired_interval(
     seed x episode interaction twice, which errs to the wide side.
 
     Args:
-        differences: (n_training_seeds, n_episodes) or, for one seed, (n_episodes,); any unit, negative = router cheaper.
+        differences: (n_training_seeds, n_episodes) or, for one seed, (n_episodes,); negative = router cheaper.
         seeds: (n_training_seeds,) labels; a repeated label is refused, since it is not an independent training run.
         clusters: (n_episodes,) labels, for example "day|symbol"; episodes with one label are one unit.
         level: coverage, in (0, 1).
@@ -165,7 +165,8 @@ def _two_way(units: FloatArray, mean: float, name: str, level: float, draws: int
             w = rng.multinomial(n, np.full(n, 1 / n), min(step, draws - at)) / n
             means[at : at + step] = ((w_seed[at : at + step] @ units) * w).sum(axis=1)
         lo, hi = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
-        how = f"crossed bootstrap over {n_seeds} training seeds (outer) and {n:,} {name} (inner; {draws:,} draws, seed {seed})"
+        how = f"crossed bootstrap over {n_seeds} training seeds (outer) and {n:,} {name} (inner)"
+        how += f" ({draws:,} draws, seed {seed})"
         return Interval(mean, float(lo), float(hi), n, f"{100 * level:.4g} % {how}")
     var_seed = float(units.mean(axis=1).var(ddof=1)) / n_seeds
     var_unit = float(units.mean(axis=0).var(ddof=1)) / n
@@ -196,7 +197,7 @@ def _unit_values(x: FloatArray, clusters: ArrayLike | None) -> FloatArray:
         _, index = np.unique(labels, return_inverse=True)
         size = np.bincount(index).astype(np.float64)
         sums = np.stack([np.bincount(index, weights=row, minlength=size.size) for row in x])
-        # Linearised ratio estimator: exact cluster means for equal sizes, and the overall mean is kept for unequal ones.
+        # Linearised ratio estimator: cluster means where sizes are equal; the overall mean is kept where they are not.
         row_mean = x.mean(axis=1, keepdims=True)
         units = row_mean + (sums - size * row_mean) / size.mean()
     if units.shape[1] < 2:

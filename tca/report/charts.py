@@ -1,4 +1,4 @@
-"""The page's charts as plotly figures. Costs: + = cost, right or up is worse. Every text from outside is HTML-escaped."""
+"""The page's charts as plotly figures. Costs: + = cost. Every text from outside is HTML-escaped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html import escape
 import plotly.graph_objects as go
 
 from .inputs import COMPONENTS, Comparison, Evaluation, PolicyFeature, PolicyTables, Training
-from .words import number
+from .words import number, span
 
 INK, GRID, SUBJECT, OTHER = "#1e293b", "#e2e8f0", "#1d4ed8", "#64748b"
 GOOD, BAD = "#15803d", "#b91c1c"
@@ -51,13 +51,21 @@ def cost_chart(evaluation: Evaluation, order: Sequence[str], subject: str, *, in
 
 
 def difference_chart(comparisons: Sequence[Comparison]) -> go.Figure:
-    """Paired difference to each baseline with its interval; small dots are single training seeds. Left of 0 = cheaper."""
+    """Paired difference to each baseline with its interval; dots are single training seeds. Left of 0 = cheaper."""
     figure = go.Figure()
     for c in reversed(comparisons):
         label = "vs " + escape(c.baseline)
         lo, hi = c.ci95_bps
         colour = GOOD if hi < 0 else BAD if lo > 0 else OTHER
         seeds = [s.mean_difference_bps for s in c.per_seed] if len(c.per_seed) > 1 else []
+        figure.add_scatter(
+            x=seeds,
+            y=[label] * len(seeds),
+            mode="markers",
+            marker={"size": 7, "color": "rgba(217,119,6,.65)"},
+            text=[f"seed {s.seed}" for s in c.per_seed] if seeds else [],
+            hovertemplate="%{text}: %{x:.2f} bps<extra></extra>",
+        )
         figure.add_scatter(
             x=[c.mean_difference_bps],
             y=[label],
@@ -70,15 +78,7 @@ def difference_chart(comparisons: Sequence[Comparison]) -> go.Figure:
             },
             mode="markers",
             marker={"size": 10, "color": colour, "symbol": "diamond"},
-            hovertemplate=f"{label}: {number(c.mean_difference_bps)} bps<br>{number(lo)} to {number(hi)}<extra></extra>",
-        )
-        figure.add_scatter(
-            x=seeds,
-            y=[label] * len(seeds),
-            mode="markers",
-            marker={"size": 6, "color": "rgba(255,255,255,.9)", "line": {"width": 1.5, "color": "#d97706"}},
-            text=[f"seed {s.seed}" for s in c.per_seed] if seeds else [],
-            hovertemplate="%{text}: %{x:.2f} bps<extra></extra>",
+            hovertemplate=f"{label}: {number(c.mean_difference_bps)} bps<br>{span(c.ci95_bps)}<extra></extra>",
         )
     _layout(figure, 60 + 34 * len(comparisons), "difference, bps (\N{MINUS SIGN} = cheaper)")
     figure.update_xaxes(zeroline=True, zerolinecolor=INK, zerolinewidth=1)
@@ -88,9 +88,10 @@ def difference_chart(comparisons: Sequence[Comparison]) -> go.Figure:
 def component_chart(rows: Mapping[str, Mapping[str, float]], axis: str) -> go.Figure:
     """Stacked components per row (router, or difference to a baseline), with the sum as a black mark."""
     figure = go.Figure()
-    labels = [escape(label) for label in reversed(rows)]
+    upward = list(rows)[::-1]  # plotly draws the first row at the bottom
+    labels = [escape(label) for label in upward]
     for component in COMPONENTS:
-        values = [rows[label].get(component, 0.0) for label in reversed(rows)]
+        values = [rows[label].get(component, 0.0) for label in upward]
         if any(values):
             figure.add_bar(
                 x=values,
@@ -100,7 +101,7 @@ def component_chart(rows: Mapping[str, Mapping[str, float]], axis: str) -> go.Fi
                 marker={"color": COMPONENT_COLOURS[component]},
                 hovertemplate=f"{component}: %{{x:.2f}} bps<extra>%{{y}}</extra>",
             )
-    totals = [sum(rows[label].get(c, 0.0) for c in COMPONENTS) for label in reversed(rows)]
+    totals = [sum(rows[label].get(c, 0.0) for c in COMPONENTS) for label in upward]
     figure.add_scatter(
         x=totals,
         y=labels,
@@ -126,9 +127,15 @@ def curve_charts(trainings: Sequence[Training]) -> dict[str, go.Figure]:
         los = [p.validation_vs_sor_ci95_bps[0] for p in banded if p.validation_vs_sor_ci95_bps]
         his = [p.validation_vs_sor_ci95_bps[1] for p in banded if p.validation_vs_sor_ci95_bps]
         compare.add_scatter(
-            x=x + x[::-1], y=his + los[::-1], fill="toself", fillcolor=_faint(colour), line={"width": 0},
-            hoverinfo="skip", showlegend=False, mode="lines",
-        )  # fmt: skip
+            x=x + x[::-1],
+            y=his + los[::-1],
+            fill="toself",
+            fillcolor=_faint(colour),
+            line={"width": 0},
+            hoverinfo="skip",
+            showlegend=False,
+            mode="lines",
+        )
         _line(compare, run, "validation_vs_sor_bps", f"seed {run.seed}", colour)
         _line(cost, run, "validation_slippage_bps", "validation", colour, legend=first)
         _line(cost, run, "train_slippage_bps", "training", colour, dash="dot", legend=first)
@@ -153,7 +160,7 @@ def curve_charts(trainings: Sequence[Training]) -> dict[str, go.Figure]:
 
 
 def shape_chart(policy: PolicyTables, feature: PolicyFeature, y_range: tuple[float, float]) -> go.Figure | None:
-    """Contribution to the score against one feature, a line for each kind of route (and pace); None: no effect anywhere."""
+    """Contribution to the score against one feature, a line for each kind of route and pace; None: no effect."""
     figure = go.Figure()
     tables = {kind: policy.shapes_e9.get(kind, {}) for kind in policy.kinds}
     if policy.pace is not None:

@@ -44,7 +44,7 @@ REASON_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One route's score taken apart. Values are score units; `exact` = bias and contributions add up to the last digit."""
+    """One route's score taken apart, in score units; `exact` = bias and contributions add up to the last digit."""
 
     title: str
     route: str
@@ -119,7 +119,7 @@ def _scored(body: Record) -> list[Record]:
 
 
 def _ranked(body: Record) -> tuple[Record, Record | None]:
-    """The chosen route (largest released score) and the one to compare it with: the best lit route, else the runner-up."""
+    """The chosen route (largest released score) and its rival: the best lit route, else the runner-up."""
     scored = _scored(body)
     released = {r.get("route") for r in body.get("released", [])}
     chosen = next((c for c in scored if c["route"] in released), scored[0])

@@ -1,6 +1,7 @@
 """What the page reads: the files of an evaluation folder, checked before anything is drawn.
 
-Unknown keys are let through (writers may know more than this page); a missing or wrong key is refused with file and field.
+Unknown keys are let through (writers may know more than this page); a missing or wrong key is refused with file and
+field.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,15 +53,8 @@ class _ChartBook:
 
     def add(self, figure: go.Figure, label: str) -> Chart:
         self._count += 1
+        # plotly writes <, > and / as \u escapes, so no text in a figure can end the script element it stands in.
         text = figure.to_json(validate=False, engine="json")
-        for raw, escaped in (
-            ("&", "\\u0026"),
-            ("<", "\\u003c"),
-            (">", "\\u003e"),
-            ("\u2028", "\\u2028"),
-            ("\u2029", "\\u2029"),
-        ):
-            text = text.replace(raw, escaped)
         return Chart(f"chart-{self._count}", text, label, int(figure.layout.height))
 
 
@@ -100,9 +93,12 @@ def write_report(folder: Path) -> Path:
 def render(inputs: ReportInputs) -> str:
     """The page as text."""
     env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     env.filters |= {"num": number, "pct": percent, "span": span, "nice": nice}
     template = env.get_template("template.html.j2")
     css = (_HERE / "style.css").read_text(encoding="utf-8")
@@ -224,5 +220,5 @@ def _waterfalls(decision: Decision | None, book: _ChartBook) -> list[Chart]:
 
 
 def _run_hashes(inputs: ReportInputs) -> dict[str, str]:
-    run = next((r["body"] for r in inputs.records or [] if r["type"] == "run"), {})
+    run: Mapping[str, Any] = next((r["body"] for r in inputs.records or [] if r["type"] == "run"), {})
     return {k: str(v) for k, v in run.items() if k.endswith("_sha256") or k in ("code_commit", "rule_table_version")}

@@ -51,7 +51,7 @@ def span(pair: list[float], places: int = 2, *, sign: bool = True) -> str:
 
 
 def state_of(c: Comparison) -> str:
-    """good: the router is cheaper and the interval is below 0; bad: above 0; even: it holds 0; unknown: too few orders."""
+    """good: the interval is below 0 (cheaper); bad: above 0; even: it holds 0; unknown: too few orders."""
     if c.episodes < MIN_PARENTS:
         return "unknown"
     if c.ci95_bps[1] < 0:
@@ -102,8 +102,13 @@ def headline(evaluation: Evaluation) -> str:
     if set(states.values()) == {"good"}:
         return f"In simulation, {name} costs less than both the rule-based SOR and the tuned SOR."
     parts = []
-    phrases = {"good": "costs less than {}", "bad": "costs more than {}", "even": "shows no difference from {}",
-               "unknown": "has too few orders to judge it against {}", "missing": "was not compared with {}"}  # fmt: skip
+    phrases = {
+        "good": "costs less than {}",
+        "bad": "costs more than {}",
+        "even": "shows no difference from {}",
+        "unknown": "has too few orders to judge it against {}",
+        "missing": "was not compared with {}",
+    }
     for baseline, state in states.items():
         parts.append(phrases[state].format(BASELINE_NAMES[baseline]))
     joiner = " and " if len(set(states.values())) == 1 else ", but "
@@ -129,7 +134,8 @@ def _against(evaluation: Evaluation, baseline: str, c: Comparison | None) -> Lin
     word, lead = ("less", "Better than") if state == "good" else ("more", "Worse than")
     text = (
         f"it costs {number(abs(c.mean_difference_bps))} bps {word} on the same {c.episodes:,} orders"
-        f" (difference {number(c.mean_difference_bps, sign=True)}, 95 % interval {span(c.ci95_bps)} bps). {half_spreads}"
+        f" (difference {number(c.mean_difference_bps, sign=True)}, 95 % interval {span(c.ci95_bps)} bps)."
+        f" {half_spreads}"
     )
     hs_sign = (c.ci95_hs[0] > 0) - (c.ci95_hs[1] < 0)
     if hs_sign != (1 if state == "bad" else -1):
@@ -173,7 +179,7 @@ def _tail(evaluation: Evaluation, baseline: str) -> Line:
 def _seeds(evaluation: Evaluation, c: Comparison | None) -> Line:
     rows = c.per_seed if c else []
     if c is None or len(rows) < 2:
-        text = "no result per training seed is given, so how much luck lies in training is not known. Train at least 5 seeds."
+        text = "no result per training seed, so the luck in training is not known. Train at least 5 seeds."
         return Line("unknown", "Repeatability:", text)
     if state_of(c) == "unknown":
         return Line(

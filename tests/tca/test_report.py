@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,8 +31,15 @@ ROUTERS = {
     "random": (16.94, 29.5, 5.93, 0.36, 0.29, 97.7),
 }
 SHARE = dict(zip(COMPONENTS, (0.34, 0.10, 0.30, 0.12, 0.01, 0.02, 0.05, 0.04, 0.02), strict=True))
-VENUES = [("XQLA", "lit", "take"), ("XQLA", "lit", "post"), ("XQLB", "lit", "post"), ("XQDA", "dark", "ping"),
-          ("XQDA", "dark", "rest"), ("XQDB", "dark", "rest"), ("XQDC", "dark", "ping")]  # fmt: skip
+VENUES = [
+    ("XQLA", "lit", "take"),
+    ("XQLA", "lit", "post"),
+    ("XQLB", "lit", "post"),
+    ("XQDA", "dark", "ping"),
+    ("XQDA", "dark", "rest"),
+    ("XQDB", "dark", "rest"),
+    ("XQDC", "dark", "ping"),
+]
 
 
 def _metric(mean: float, sd: float) -> dict[str, Any]:
@@ -48,11 +56,20 @@ def _venue(i: int, row: tuple[str, str, str]) -> dict[str, Any]:
     fills = [9_120, 5_210, 3_877, 801, 1_544, 612, 31][i]
     rate = [1.0, 0.31, 0.22, 0.05, 0.11, 0.08, 0.004][i]
     return {
-        "venue": venue, "kind": kind, "order_type": order_type, "attempts": int(fills / rate), "filled_orders": fills,
-        "routed_shares": int(230 * fills / rate), "filled_shares": 190 * fills, "fill_rate_orders": rate,
-        "fill_rate_shares": 0.8 * rate, "improvement_bps": 0.0 if order_type == "take" else 1.4,
-        "markout_10s_bps": -0.6 + 0.1 * i, "markout_300s_bps": None if i == 6 else -0.8 + 0.1 * i, "n_fills": fills,
-    }  # fmt: skip
+        "venue": venue,
+        "kind": kind,
+        "order_type": order_type,
+        "attempts": int(fills / rate),
+        "filled_orders": fills,
+        "routed_shares": int(230 * fills / rate),
+        "filled_shares": 190 * fills,
+        "fill_rate_orders": rate,
+        "fill_rate_shares": 0.8 * rate,
+        "improvement_bps": 0.0 if order_type == "take" else 1.4,
+        "markout_10s_bps": -0.6 + 0.1 * i,
+        "markout_300s_bps": None if i == 6 else -0.8 + 0.1 * i,
+        "n_fills": fills,
+    }
 
 
 def evaluation() -> dict[str, Any]:
@@ -63,11 +80,15 @@ def evaluation() -> dict[str, Any]:
             "arrival_cost_bps": _metric(bps + 0.3, 3 * sd),
             "vwap_affected_bps": _metric(0.8 * bps, sd),
             "components_bps": _components(bps),
-            "dark_frac": dark, "post_frac": post, "take_frac": 1 - dark - post, "tail5_bps": tail,
-            "completion_frac": 0.9998, "venues": [_venue(i, v) for i, v in enumerate(VENUES)] if "sor" in name or name == "learned" else [],
+            "dark_frac": dark,
+            "post_frac": post,
+            "take_frac": 1 - dark - post,
+            "tail5_bps": tail,
+            "completion_frac": 0.9998,
+            "venues": [_venue(i, v) for i, v in enumerate(VENUES)] if "sor" in name or name == "learned" else [],
         }
         for name, (bps, sd, hs, dark, post, tail) in ROUTERS.items()
-    }  # fmt: skip
+    }
     comparisons = []
     for name, (bps, _, hs, *_rest) in ROUTERS.items():
         if name != "learned":
@@ -75,20 +96,39 @@ def evaluation() -> dict[str, Any]:
             parts = _components(d)
             parts["adverse"] += 0.4
             parts["spread"] -= 0.4
-            comparisons.append({
-                "router": "learned", "baseline": name, "metric": "vwap_slippage_bps", "mean_difference_bps": d,
-                "ci95_bps": [d - 0.31, d + 0.31], "mean_difference_hs": dh, "ci95_hs": [dh - 0.08, dh + 0.08],
-                "episodes": 4_000, "components_bps": parts,
-                "per_seed": [{"seed": s, "mean_difference_bps": d + e, "ci95_bps": [d + e - 0.4, d + e + 0.4]}
-                             for s, e in ((1, -0.12), (2, 0.05), (3, 0.21), (4, -0.2), (5, 0.06))],
-            })  # fmt: skip
+            comparisons.append(
+                {
+                    "router": "learned",
+                    "baseline": name,
+                    "metric": "vwap_slippage_bps",
+                    "mean_difference_bps": d,
+                    "ci95_bps": [d - 0.31, d + 0.31],
+                    "mean_difference_hs": dh,
+                    "ci95_hs": [dh - 0.08, dh + 0.08],
+                    "episodes": 4_000,
+                    "components_bps": parts,
+                    "per_seed": [
+                        {"seed": s, "mean_difference_bps": d + e, "ci95_bps": [d + e - 0.4, d + e + 0.4]}
+                        for s, e in ((1, -0.12), (2, 0.05), (3, 0.21), (4, -0.2), (5, 0.06))
+                    ],
+                }
+            )
     return {
-        "policy": "learned", "market": "default", "simulated": True, "seeds": [1, 2, 3, 4, 5], "test_seed": 900, "episodes": 4_000,
-        "interval_s": 10, "interval_method": "95 % t interval over 5 training seeds (outer) crossed with 4,000 episodes (inner)",
-        "command": "glasspool evaluate runs/default-s1 runs/default-s2 --against rule_sor --against tuned_sor --episodes 4000",
-        "created": "2026-03-02T14:35:00Z", "price_paths": "synthetic", "routers": routers, "comparisons": comparisons,
+        "policy": "learned",
+        "market": "default",
+        "simulated": True,
+        "seeds": [1, 2, 3, 4, 5],
+        "test_seed": 900,
+        "episodes": 4_000,
+        "interval_s": 10,
+        "interval_method": "95 % t interval over 5 training seeds (outer) crossed with 4,000 episodes (inner)",
+        "command": "glasspool evaluate runs/default-s1 runs/default-s2 --against rule_sor tuned_sor --episodes 4000",
+        "created": "2026-03-02T14:35:00Z",
+        "price_paths": "synthetic",
+        "routers": routers,
+        "comparisons": comparisons,
         "hashes": {"policy_sha256": "ab" * 32},
-    }  # fmt: skip
+    }
 
 
 def training(seed: int) -> dict[str, Any]:
@@ -97,12 +137,21 @@ def training(seed: int) -> dict[str, Any]:
     for i in range(25):
         gain = 3.2 * (1 - np.exp(-i / 5)) + 0.1 * rng.normal()
         d = 1.1 - gain
-        curve.append({
-            "step": i * 200_000, "seconds": 7.0 * i, "train_slippage_bps": 13.2 - gain + 0.5 * rng.normal(),
-            "validation_slippage_bps": 13.0 - gain, "validation_vs_sor_bps": d, "validation_vs_sor_ci95_bps": [d - 0.5, d + 0.5],
-            "dark_frac": 0.3 - 0.007 * i, "post_frac": 0.25 + 0.006 * i, "fill_rate_ping": 0.03 + 0.001 * i,
-            "fill_rate_rest": None if i == 0 else 0.08 + 0.001 * i, "fill_rate_post": 0.28,
-        })  # fmt: skip
+        curve.append(
+            {
+                "step": i * 200_000,
+                "seconds": 7.0 * i,
+                "train_slippage_bps": 13.2 - gain + 0.5 * rng.normal(),
+                "validation_slippage_bps": 13.0 - gain,
+                "validation_vs_sor_bps": d,
+                "validation_vs_sor_ci95_bps": [d - 0.5, d + 0.5],
+                "dark_frac": 0.3 - 0.007 * i,
+                "post_frac": 0.25 + 0.006 * i,
+                "fill_rate_ping": 0.03 + 0.001 * i,
+                "fill_rate_rest": None if i == 0 else 0.08 + 0.001 * i,
+                "fill_rate_post": 0.28,
+            }
+        )
     return {"seed": seed, "config": "default", "seconds": 175.0, "steps": 4_800_000, "curve": curve}
 
 
@@ -112,11 +161,18 @@ FEATURES = [
     ("vol_ratio", "ratio", "volatility", "volatility against its usual level", "global", [0.4, 0.8, 1.25, 2.0, 4.0]),
     ("gap_frac", "fraction", "schedule", "how far behind the schedule", "global", [-0.05, -0.01, 0, 0.01, 0.05]),
     ("venue_fill_rate", "fraction", "venue_quality", "shrunk fill rate of the route", "route", [0.0, 0.05, 0.1, 0.3]),
-    ("venue_markout_hs", "half spreads", "venue_quality", "shrunk 10 s markout of the venue", "route", [-1.5, -1, -0.5, 0, 0.5]),
+    (
+        "venue_markout_hs",
+        "half spreads",
+        "venue_quality",
+        "shrunk 10 s markout of the venue",
+        "route",
+        [-1.5, -1, -0.5, 0, 0.5],
+    ),
     ("fee_hs", "half spreads", "venue_quality", "fee of the route", "route", [-0.3, 0.0, 0.3]),
     ("imbalance", "fraction", "signal", "book imbalance, own side", "global", [-1, -0.5, 0, 0.5, 1]),
     ("unused", "fraction", "signal", "moves nothing", "global", [0, 1]),
-]  # fmt: skip
+]
 KINDS = ["take", "post", "ping", "rest"]
 
 
@@ -128,20 +184,36 @@ def policy() -> dict[str, Any]:
     used = [(f, name, knots) for f, (name, *_x, knots) in enumerate(FEATURES) if name != "unused"]
     return {
         "kinds": KINDS,
-        "features": [dict(zip(("name", "unit", "factor", "description", "scope", "knots"), f, strict=True)) for f in FEATURES],
+        "features": [
+            dict(zip(("name", "unit", "factor", "description", "scope", "knots"), f, strict=True)) for f in FEATURES
+        ],
         "bias_e9": {"take": -350_000_000, "post": 120_000_000, "ping": 50_000_000, "rest": 200_000_000},
-        "shapes_e9": {kind: {name: shape(k, f, knots) for f, name, knots in used} | {"unused": [0, 0]} for k, kind in enumerate(KINDS)},
-        "pace": {"bias_e9": -100_000_000, "shapes_e9": {"gap_frac": [-900_000_000, -300_000_000, 0, 300_000_000, 900_000_000]}},
-    }  # fmt: skip
+        "shapes_e9": {
+            kind: {name: shape(k, f, knots) for f, name, knots in used} | {"unused": [0, 0]}
+            for k, kind in enumerate(KINDS)
+        },
+        "pace": {
+            "bias_e9": -100_000_000,
+            "shapes_e9": {"gap_frac": [-900_000_000, -300_000_000, 0, 300_000_000, 900_000_000]},
+        },
+    }
 
 
 def _candidate(route: str, bias: int, parts: dict[str, int] | None, weight: int, p_fill: int) -> dict[str, Any]:
     score = bias + sum(parts.values()) if parts is not None else None
     return {
-        "route": route, "masks": [] if parts is not None else ["MASKED_TOXICITY"], "p_fill_ppm": p_fill, "exp_price_e6": 100_020_000,
-        "fee_e6": 1_000, "bias_e9": bias, "feature_attr_e9": parts or {}, "attr_e9": {"venue": sum((parts or {}).values())},
-        "residual_e9": 0, "score_e9": score, "weight_ppm": weight,
-    }  # fmt: skip
+        "route": route,
+        "masks": [] if parts is not None else ["MASKED_TOXICITY"],
+        "p_fill_ppm": p_fill,
+        "exp_price_e6": 100_020_000,
+        "fee_e6": 1_000,
+        "bias_e9": bias,
+        "feature_attr_e9": parts or {},
+        "attr_e9": {"venue": sum((parts or {}).values())},
+        "residual_e9": 0,
+        "score_e9": score,
+        "weight_ppm": weight,
+    }
 
 
 def decision(decision_id: str, baseline_top: str) -> dict[str, Any]:
@@ -167,7 +239,10 @@ def decision(decision_id: str, baseline_top: str) -> dict[str, Any]:
     }
     leg = {"spread_e6": 0, "instant_e6": 0, "adverse_e6": 1_500, "fee_e6": 1_000, "impact_e6": 5_200, "cost_e6": 7_700}
     return {
-        "decision_id": decision_id, "parent_id": "P-1", "policy_id": "learned", "remaining_shares": 987_900,
+        "decision_id": decision_id,
+        "parent_id": "P-1",
+        "policy_id": "learned",
+        "remaining_shares": 987_900,
         "candidates": [
             _candidate("XQLA:take", -350_000_000, e9["take"], 171_636, 1_000_000),
             _candidate("XQLA:post", 120_000_000, e9["post"], 312_741, 420_000),
@@ -177,13 +252,25 @@ def decision(decision_id: str, baseline_top: str) -> dict[str, Any]:
         ],
         "controls": [{"code": "MAX_CHILD_SHARES", "limit": 200, "seen": 300, "outcome": "clip"}],
         "released": [{"route": "XQLA:post", "shares": 200}, {"route": "XQDA:rest", "shares": 200}],
-        "baseline": {"policy_id": "rule-sor-1", "top": baseline_top, "votes": 3, "reasons": ["SPREAD_TIGHT_LIQUID", "VOL_LOW_STABLE_NBBO"]},
-        "lit_alternative": {"shares": 200, "basis": "model", "dark": {"route": "XQDA:rest", "p_fill_ppm": 310_000, **leg},
-                            "take": {"route": "XQLA:take", "p_fill_ppm": 1_000_000, **leg, "spread_e6": 10_000, "cost_e6": 43_000},
-                            "post": {"route": "XQLA:post", "p_fill_ppm": 420_000, **leg, "spread_e6": -10_000, "cost_e6": 13_500}},
-        "reasons": [{"code": "SPREAD_TIGHT_LIQUID", "attr_e9": 210_000_000}, {"code": "VENUE_FILL_PROB_HIGH", "attr_e9": 170_000_000}],
+        "baseline": {
+            "policy_id": "rule-sor-1",
+            "top": baseline_top,
+            "votes": 3,
+            "reasons": ["SPREAD_TIGHT_LIQUID", "VOL_LOW_STABLE_NBBO"],
+        },
+        "lit_alternative": {
+            "shares": 200,
+            "basis": "model",
+            "dark": {"route": "XQDA:rest", "p_fill_ppm": 310_000, **leg},
+            "take": {"route": "XQLA:take", "p_fill_ppm": 1_000_000, **leg, "spread_e6": 10_000, "cost_e6": 43_000},
+            "post": {"route": "XQLA:post", "p_fill_ppm": 420_000, **leg, "spread_e6": -10_000, "cost_e6": 13_500},
+        },
+        "reasons": [
+            {"code": "SPREAD_TIGHT_LIQUID", "attr_e9": 210_000_000},
+            {"code": "VENUE_FILL_PROB_HIGH", "attr_e9": 170_000_000},
+        ],
         "counterfactual": "XQLA:post leads if venue_markout_hs of XQDA is below -0.92",
-    }  # fmt: skip
+    }
 
 
 def log_records() -> list[dict[str, Any]]:
@@ -290,10 +377,7 @@ def test_missing_optional_files_are_named_with_the_command_that_makes_them(folde
 def test_the_decision_told_went_dark_filled_and_differs_from_the_sor(folder: Path) -> None:
     page = _page(_complete(folder))
     assert "Decision P-1-0002. The first decision in the log that sent shares dark, got a fill, differs from" in page
-    assert (
-        "with 987,900 shares left of order P-1 (buy 1,000,000 SIMA), the policy sent 200 to XQLA:post, 200 to XQDA:rest."
-        in page
-    )
+    assert "left of order P-1 (buy 1,000,000 SIMA), the policy sent 200 to XQLA:post, 200 to XQDA:rest." in page
     assert "XQDA:rest had the highest score, 0.850 against 0.350 for XQLA:post" in page
     assert "The rule-based SOR would have led with XQDA:ping with +3 votes" in page
     assert "XQDA filled 100 of 200 at 100.0200; XQLA filled 0 of 200." in page
@@ -324,6 +408,14 @@ def test_text_from_the_inputs_cannot_become_markup(folder: Path) -> None:
     assert "&lt;script&gt;alert(1)" in page
 
 
+def test_chart_data_cannot_end_its_script_element(folder: Path) -> None:
+    blocks = re.findall(r'data-chart="[^"]+">(.*?)</script>', _page(_complete(folder)), flags=re.DOTALL)
+    assert len(blocks) == 18
+    for block in blocks:
+        assert not set("<>") & set(block)
+        assert json.loads(block)["data"]
+
+
 def test_the_same_folder_gives_the_same_bytes_and_nothing_else_is_left(folder: Path) -> None:
     first = write_report(folder).read_bytes()
     assert write_report(folder).read_bytes() == first
@@ -351,15 +443,31 @@ def test_numbers_are_rounded_half_away_from_zero_with_a_real_minus() -> None:
         ("evaluation.json", "{\n oops", "evaluation.json: row 2: not JSON"),
         ("evaluation.json", "[]", "evaluation.json: field"),
         ("evaluation.json", json.dumps(evaluation() | {"simulated": False}), "field simulated"),
-        ("evaluation.json", json.dumps(evaluation() | {"routers": {"learned": {}}}), r"field routers.learned.vwap_slippage_bps: .*\("),
-        ("evaluation.json", json.dumps(evaluation()).replace("9.41", "NaN", 1), "field routers.learned.vwap_slippage_bps.mean"),
-        ("evaluation.json", json.dumps(evaluation()).replace('"baseline": "random"', '"baseline": "rnd"'), "names 'rnd'"),
-        ("policy.json", json.dumps(policy()).replace("[0.0, 0.05, 0.1, 0.3]", "[0.0]"), "venue_fill_rate has 4 values for 1 knots"),
+        (
+            "evaluation.json",
+            json.dumps(evaluation() | {"routers": {"learned": {}}}),
+            r"field routers.learned.vwap_slippage_bps: .*\(",
+        ),
+        (
+            "evaluation.json",
+            json.dumps(evaluation()).replace("9.41", "NaN", 1),
+            "field routers.learned.vwap_slippage_bps.mean",
+        ),
+        (
+            "evaluation.json",
+            json.dumps(evaluation()).replace('"baseline": "random"', '"baseline": "rnd"'),
+            "names 'rnd'",
+        ),
+        (
+            "policy.json",
+            json.dumps(policy()).replace("[0.0, 0.05, 0.1, 0.3]", "[0.0]"),
+            "venue_fill_rate has 4 values for 1 knots",
+        ),
         ("training.json", "{}", "training.json: field seed"),
         ("decisions.jsonl", '{"type": "run", "body": {}}\n{"type"\n', "decisions.jsonl: row 2: not JSON"),
         ("decisions.jsonl", "3\n", "decisions.jsonl: row 1: not a log record"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_does_not_fit_is_refused_and_the_old_page_stays(
     folder: Path, name: str, text: str | None, sentence: str
 ) -> None:
@@ -381,9 +489,16 @@ def test_a_folder_that_is_not_there_is_named() -> None:
 
 BROWSER, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+)
 
 
 @pytest.fixture(scope="module")

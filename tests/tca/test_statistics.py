@@ -43,7 +43,8 @@ def test_clusters_of_unequal_size_keep_the_mean_of_all_values() -> None:
 
 
 def test_two_seeds_by_hand() -> None:
-    # Seed means 1 and 3: variance 2, /2 = 1. Episode means 1, 2, 3: variance 1, /3. df = (4/3)^2/(1/1 + (1/9)/2) = 1.684211.
+    # Seed means 1 and 3: variance 2, /2 = 1. Episode means 1, 2, 3: variance 1, /3.
+    # Degrees of freedom (4/3)^2 / (1/1 + (1/9)/2) = 32/19.
     got = paired_interval([[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]], seeds=[11, 12], seed=0)
     half = stats.t.ppf(0.975, 32 / 19) * np.sqrt(4 / 3)
     assert (got.mean, got.lo, got.hi) == pytest.approx((2.0, 2 - half, 2 + half))

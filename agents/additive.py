@@ -1,0 +1,222 @@
+"""The glass-box policy: every score is a bias plus a sum of one-feature piecewise-linear functions.
+
+score(route) = bias[kind] + sum over global features f[kind](x) + sum over route features f[kind](x_route)
+score(pace)  = bias + sum over global features f(x)
+
+Venues of an order type share their functions (kind = order type), so adding, removing or reordering venues needs no
+retraining; or every route has its own (kind = route). Functions live on equal knots over the feature's range. Functions of
+venue quality can be monotone by construction: increments are squares. Scores stay within the action box by construction:
+a kind whose largest possible score exceeds the bound is scaled down as a whole, which keeps it additive.
+
+Only the two knots around a value are touched, in compiled code behind a torch autograd function (a naive hat-basis
+expansion is an order of magnitude slower).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from numba import njit
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import Schedule
+from torch import nn
+
+from ..envs.features import FEATURES, N_GLOBAL, N_ROUTE
+from ..envs.state import ORDER_TYPES
+from ..envs.vector_env import ACTION_BOUND
+
+_LOW = np.array([f.low for f in FEATURES], np.float32)
+_SPAN = np.array([f.high - f.low for f in FEATURES], np.float32)
+_MONOTONE = np.array([f.monotone for f in FEATURES])
+
+
+@njit(cache=True, nogil=True, fastmath=False)
+def _locate(x: float, low: float, span: float, knots: int) -> tuple[int, float]:
+    position = (x - low) / span * (knots - 1)
+    left = min(max(int(position), 0), knots - 2)
+    return left, min(max(position - left, 0.0), 1.0)
+
+
+@njit(cache=True, nogil=True)
+def _forward(obs: NDArray[Any], table: NDArray[Any], bias: NDArray[Any], kind: NDArray[Any], out: NDArray[Any], low: NDArray[Any], span: NDArray[Any]) -> None:  # fmt: skip  # noqa: E501
+    """out (B, 1 + R) scores; table (1 + kinds, N_GLOBAL + N_ROUTE, knots), row 0 is the pace."""
+    n_kinds, n_features, knots = table.shape
+    shared = np.zeros(n_kinds, obs.dtype)
+    for i in range(obs.shape[0]):
+        for k in range(n_kinds):
+            shared[k] = bias[k]
+        for f in range(N_GLOBAL):
+            left, w = _locate(obs[i, f], low[f], span[f], knots)
+            for k in range(n_kinds):
+                shared[k] += table[k, f, left] * (1 - w) + table[k, f, left + 1] * w
+        out[i, 0] = shared[0]
+        for r in range(kind.shape[0]):
+            k = kind[r]
+            score = shared[k]
+            for j in range(N_ROUTE):
+                f = N_GLOBAL + j
+                left, w = _locate(obs[i, N_GLOBAL + r * N_ROUTE + j], low[f], span[f], knots)
+                score += table[k, f, left] * (1 - w) + table[k, f, left + 1] * w
+            out[i, 1 + r] = score
+
+
+@njit(cache=True, nogil=True)
+def _backward(obs: NDArray[Any], grad: NDArray[Any], kind: NDArray[Any], d_table: NDArray[Any], d_bias: NDArray[Any], low: NDArray[Any], span: NDArray[Any]) -> None:  # fmt: skip  # noqa: E501
+    """Accumulate the gradient of `grad` (B, 1 + R) in d_table and d_bias (float64: sums over large batches)."""
+    n_kinds, n_features, knots = d_table.shape
+    shared = np.zeros(n_kinds)
+    for i in range(obs.shape[0]):
+        shared[:] = 0.0
+        shared[0] = grad[i, 0]
+        for r in range(kind.shape[0]):
+            k, g = kind[r], grad[i, 1 + r]
+            shared[k] += g
+            for j in range(N_ROUTE):
+                f = N_GLOBAL + j
+                left, w = _locate(obs[i, N_GLOBAL + r * N_ROUTE + j], low[f], span[f], knots)
+                d_table[k, f, left] += g * (1 - w)
+                d_table[k, f, left + 1] += g * w
+        for k in range(n_kinds):
+            d_bias[k] += shared[k]
+        for f in range(N_GLOBAL):
+            left, w = _locate(obs[i, f], low[f], span[f], knots)
+            for k in range(n_kinds):
+                d_table[k, f, left] += shared[k] * (1 - w)
+                d_table[k, f, left + 1] += shared[k] * w
+
+
+class _AdditiveScores(th.autograd.Function):
+    """Scores of a batch; the observation gets no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, obs: th.Tensor, table: th.Tensor, bias: th.Tensor, kind: NDArray[np.int64]) -> th.Tensor:
+        ctx.save_for_backward(obs, table)
+        ctx.kind = kind
+        out = np.empty((obs.shape[0], 1 + kind.shape[0]), np.float32)
+        _forward(obs.numpy(), table.detach().numpy(), bias.detach().numpy(), kind, out, _LOW, _SPAN)
+        return th.from_numpy(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: th.Tensor) -> tuple[None, th.Tensor, th.Tensor, None]:  # type: ignore[override]
+        obs, table = ctx.saved_tensors
+        d_table, d_bias = np.zeros(table.shape), np.zeros(table.shape[0])
+        _backward(obs.numpy(), np.ascontiguousarray(grad.numpy()), ctx.kind, d_table, d_bias, _LOW, _SPAN)
+        return None, th.from_numpy(d_table.astype(np.float32)), th.from_numpy(d_bias.astype(np.float32)), None
+
+
+def route_kinds(route_types: NDArray[np.int64], share_venues: bool) -> tuple[NDArray[np.int64], list[str]]:
+    """Row of the table per route (row 0 is the pace), and the names of the rows."""
+    if share_venues:
+        return 1 + np.asarray(route_types, np.int64), ["pace", *ORDER_TYPES]
+    return 1 + np.arange(len(route_types)), ["pace", *(f"route_{i}" for i in range(len(route_types)))]
+
+
+class AdditiveScores(nn.Module):
+    """Parameters of the additive policy and the map from them to the effective table."""
+
+    def __init__(self, route_types: NDArray[np.int64], knots: int, share_venues: bool, monotone: bool) -> None:
+        super().__init__()
+        self.kind, self.kind_names = route_kinds(route_types, share_venues)
+        n_kinds, n_features = len(self.kind_names), len(FEATURES)
+        sign = np.tile(_MONOTONE if monotone else np.zeros_like(_MONOTONE), (n_kinds, 1))
+        sign[0] = 0
+        self.register_buffer("sign", th.from_numpy(sign).float()[:, :, None])
+        self.bias = nn.Parameter(th.zeros(n_kinds))
+        # free features: values at the knots; monotone ones: square roots of the increments, small at first
+        start = th.where(self.sign != 0, th.full((n_kinds, n_features, knots), 0.1), th.zeros(1))
+        self.raw = nn.Parameter(start)
+
+    def tables(self) -> tuple[th.Tensor, th.Tensor]:
+        """(table (1 + kinds, features, knots), bias (1 + kinds,)), bounded so that no score leaves the action box."""
+        increments = self.raw[:, :, 1:].square().cumsum(dim=2)
+        rising = th.cat([th.zeros_like(self.raw[:, :, :1]), increments], dim=2)
+        rising = rising - rising.mean(dim=2, keepdim=True)
+        table = th.where(self.sign != 0, self.sign * rising, self.raw)
+        reach = self.bias.abs() + table.abs().amax(dim=2).sum(dim=1)
+        scale = th.clamp(ACTION_BOUND / th.clamp(reach, min=1e-9), max=1.0)
+        return (table * scale[:, None, None]).contiguous(), self.bias * scale
+
+    def forward(self, obs: th.Tensor) -> th.Tensor:
+        table, bias = self.tables()
+        return _AdditiveScores.apply(obs, table, bias, self.kind)  # type: ignore[no-any-return]
+
+
+def _normaliser(n_routes: int) -> tuple[th.Tensor, th.Tensor]:
+    low = np.concatenate([_LOW[:N_GLOBAL], np.tile(_LOW[N_GLOBAL:], n_routes)])
+    span = np.concatenate([_SPAN[:N_GLOBAL], np.tile(_SPAN[N_GLOBAL:], n_routes)])
+    return th.from_numpy(low), th.from_numpy(span)
+
+
+def _mlp(sizes: list[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(a, b), nn.Tanh()]
+    return nn.Sequential(*layers)
+
+
+class _ActorCritic(nn.Module):
+    """SB3's latent extractor: the actor's output is the score vector itself; the critic is an MLP on scaled features."""
+
+    def __init__(self, n_obs: int, actor: nn.Module | None, hidden: list[int], critic_hidden: list[int], n_routes: int) -> None:  # fmt: skip
+        super().__init__()
+        self.additive = actor
+        low, span = _normaliser(n_routes)
+        self.register_buffer("low", low)
+        self.register_buffer("span", span)
+        self.critic = _mlp([n_obs, *critic_hidden])
+        self.latent_dim_vf = critic_hidden[-1]
+        if actor is None:
+            head = nn.Linear(hidden[-1], 1 + n_routes)
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+            self.mlp = nn.Sequential(_mlp([n_obs, *hidden]), head)
+        self.latent_dim_pi = 1 + n_routes
+
+    def scaled(self, obs: th.Tensor) -> th.Tensor:
+        return 2 * (obs - self.low) / self.span - 1
+
+    def forward(self, obs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        return self.forward_actor(obs), self.forward_critic(obs)
+
+    def forward_actor(self, obs: th.Tensor) -> th.Tensor:
+        if self.additive is not None:
+            return self.additive(obs)  # type: ignore[no-any-return]
+        return ACTION_BOUND * th.tanh(self.mlp(self.scaled(obs)) / ACTION_BOUND)
+
+    def forward_critic(self, obs: th.Tensor) -> th.Tensor:
+        return self.critic(self.scaled(obs))  # type: ignore[no-any-return]
+
+
+class ScorePolicy(ActorCriticPolicy):
+    """SB3 policy whose mean action is the score vector of the additive model or of an MLP."""
+
+    def __init__(
+        self, observation_space: gym.Space[Any], action_space: gym.Space[Any], lr_schedule: Schedule, *,
+        route_types: list[int], policy: str = "additive", knots: int = 9, share_venues: bool = True,
+        monotone: bool = True, hidden: list[int] | None = None, critic_hidden: list[int] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        self._options = (route_types, policy, knots, share_venues, monotone, hidden or [64, 64], critic_hidden or [64, 64])
+        kwargs["ortho_init"] = False
+        super().__init__(observation_space, action_space, lr_schedule, **kwargs)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        route_types, policy, knots, share, monotone, hidden, critic_hidden = self._options
+        return super()._get_constructor_parameters() | {
+            "route_types": route_types, "policy": policy, "knots": knots, "share_venues": share, "monotone": monotone,
+            "hidden": hidden, "critic_hidden": critic_hidden,
+        }  # fmt: skip
+
+    def _build_mlp_extractor(self) -> None:
+        route_types, policy, knots, share, monotone, hidden, critic_hidden = self._options
+        actor = AdditiveScores(np.asarray(route_types), knots, share, monotone) if policy == "additive" else None
+        n_obs = int(np.prod(self.observation_space.shape or (0,)))
+        self.mlp_extractor = _ActorCritic(n_obs, actor, hidden, critic_hidden, len(route_types))  # type: ignore[assignment]
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)
+        self.action_net = nn.Identity()  # the extractor's output already is the mean action
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)

@@ -1,0 +1,281 @@
+"""The three jobs behind the command line: train from a config, evaluate against the rule-based SOR, export with explanations."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..configs.errors import UserError
+from ..configs.experiment import ExperimentConfig
+from ..configs.loading import dump_yaml, load_experiment, load_market
+from ..envs.market import Market
+from .bundle import export_bundle, load_bundle
+from .comparison import POOLED, Learned, compare, episodes_frame, evaluation_payload, fills_frame, write_evaluation
+from .explaining import write_decision_log
+from .registry import named_router
+from .router import Router, ScoreRouter
+from .runs import default_folder, is_bundle, load_run, read_config, training_summary, write_config
+from .runtime import AdditiveRuntime
+from .training import train
+from .tuning import TuningResult, tune_rule_sor
+
+_STDERR = Console(stderr=True)
+
+
+def _bar(description: str) -> Progress:
+    return Progress(
+        TextColumn(description), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TextColumn("ETA"),
+        TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=_STDERR, transient=False,
+    )  # fmt: skip
+
+
+def train_job(config: str, overrides: Sequence[str], seed: int | None, out: Path | None, *, resume: bool = False) -> Path:
+    """Train one seed into its folder, with a progress bar; returns the folder."""
+    if resume and out is not None and (out / "config.yaml").is_file():
+        experiment = read_config(out)
+        seed = experiment.seed if seed is None else seed
+    else:
+        experiment = load_experiment(config, overrides)
+    seed = experiment.seed if seed is None else seed
+    Market(experiment.market)  # refuses what cannot be evaluated later before anything is written
+    folder = out or default_folder(experiment, seed)
+    if folder.exists() and not resume and (folder / "training.json").is_file():
+        for name in ("tensorboard", "best.zip", "checkpoint.zip", "policy.zip", "training.json"):
+            target = folder / name
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+    write_config(folder, experiment, seed)
+    run_training(experiment, seed, folder, resume=resume)
+    return folder
+
+
+def run_training(experiment: ExperimentConfig, seed: int, folder: Path, *, resume: bool) -> None:
+    """Train with a bar that shows ETA, training slippage and the last validation against the rule SOR."""
+    limit = experiment.training.max_seconds
+    with _bar("training") as bar:
+        task = bar.add_task("", total=1.0, note="starting")
+        started = time.perf_counter()
+
+        def report(step: int, train_bps: float, curve: Any) -> None:
+            done = step / experiment.training.steps
+            if limit is not None:
+                done = max(done, (time.perf_counter() - started) / limit)
+            note = f"slippage {train_bps:+.2f} bps"
+            if curve.points:
+                note += f", validation {curve.points[-1]['validation_vs_sor_bps']:+.2f} bps against rule_sor"
+            bar.update(task, completed=min(done, 1.0), note=note)
+
+        train(experiment, seed, folder, resume=resume, report=report)
+        bar.update(task, completed=1.0)
+
+
+def _resolve(policies: Sequence[str]) -> tuple[list[Learned], list[Router], list[ExperimentConfig], list[Path], list[AdditiveRuntime]]:
+    """Learned policies and baselines among the names; configs, run folders and additive tables of the learned ones."""
+    learned: list[Learned] = []
+    named: list[Router] = []
+    configs: list[ExperimentConfig] = []
+    folders: list[Path] = []
+    tables: list[AdditiveRuntime] = []
+    for name in policies:
+        path = Path(name)
+        if is_bundle(path):
+            bundle = load_bundle(path)
+            learned.append(Learned(ScoreRouter(bundle.runtime), bundle.config.seed))
+            configs.append(bundle.config)
+            tables.append(bundle.runtime)
+        elif path.is_dir():
+            run = load_run(path)
+            learned.append(Learned(run.router, run.seed))
+            configs.append(run.config)
+            folders.append(path)
+            if isinstance(run.policy, AdditiveRuntime):
+                tables.append(run.policy)
+        elif "/" in name or name.endswith((".yaml", ".zip")):
+            raise UserError(f"{name}: no such run folder or bundle. `glasspool train` and `glasspool export` make them.")
+        else:
+            named.append(named_router(name))
+    if len({item.seed for item in learned}) < len(learned):
+        raise UserError("two of the runs have the same training seed; name the runs of different seeds of one config.")
+    return learned, named, configs, folders, tables
+
+
+def evaluate_job(
+    policies: Sequence[str], *, against: Sequence[str] | None, episodes: int | None, market: str | None, seed: int | None,
+    decisions: int, out: Path | None, command: str,
+) -> tuple[Path, dict[str, Any]]:  # fmt: skip
+    """Paired comparison; writes the evaluation folder and returns it with the payload."""
+    learned, named, configs, folders, tables = _resolve(policies)
+    config = configs[0] if configs else load_experiment("default")
+    venue = Market(load_market(market) if market is not None else config.market)
+    learned = [_fitted(item, venue) for item in learned]
+    wanted = list(against) if against is not None else list(config.evaluation.against)
+    baselines = named + [named_router(n) for n in wanted if n not in {r.name for r in named}]
+    orders = episodes if episodes is not None else config.evaluation.orders
+    test_seed = seed if seed is not None else config.evaluation.seed
+    folder = out or Path("runs") / f"evaluation-{config.name if configs else policies[0]}-{venue.config.name}"
+    if decisions and not tables:
+        raise UserError("--decisions needs an additive policy: name an additive run or a bundle.")
+    with _bar("evaluating") as bar:
+        task = bar.add_task("", total=1.0, note="")
+        by_name, runs = compare(
+            venue, learned, baselines, orders=orders, seed=test_seed, fills_orders=config.evaluation.fills_orders,
+            progress=lambda name, i, n: bar.update(task, completed=i / n, note=name),
+        )  # fmt: skip
+        bar.update(task, completed=1.0, note="")
+    seeds = [item.seed for item in learned]
+    payload = evaluation_payload(
+        venue, by_name, runs, seeds, policy=configs[0].agent.policy if configs else policies[0], seed=test_seed, command=command
+    )
+    write_evaluation(folder, payload, episodes_frame(by_name, runs, seeds, venue), fills_frame(by_name, runs, seeds))
+    for item, path in zip(learned, folders, strict=False):
+        shutil.copyfile(path / "training.json", folder / f"training-s{item.seed}.json")
+    if tables:
+        (folder / "policy.json").write_text(json.dumps(tables[0].to_json(), indent=1))
+    if decisions:
+        write_decision_log(
+            venue, _tables(learned[0]), folder / "decisions.jsonl", orders=decisions, seed=test_seed, stream="test",
+            policy_id=f"{config.name}-s{seeds[0]}", run_facts={},
+        )  # fmt: skip
+    return folder, payload
+
+
+def _fitted(item: Learned, market: Market) -> Learned:
+    """The policy for this market's routes: venue-shared tables work on any venues, others need those of training."""
+    policy = getattr(item.router, "policy", None)
+    if isinstance(policy, AdditiveRuntime) and policy.shared:
+        return Learned(ScoreRouter(policy.for_routes(market.rules.route_type, policy.name)), item.seed)
+    routes = getattr(policy, "n_routes", len(market.routes))
+    if routes != len(market.routes):
+        raise UserError(
+            f"the policy of seed {item.seed} scores {routes} routes, market {market.config.name!r} has {len(market.routes)}. "
+            "Name a market with the venues of training, or train an additive policy with share_venues: true."
+        )
+    return item
+
+
+def _tables(item: Learned) -> AdditiveRuntime:
+    policy = getattr(item.router, "policy", None)
+    if not isinstance(policy, AdditiveRuntime):
+        raise UserError("only additive policies log their decisions; name an additive run or a bundle.")
+    return policy
+
+
+def print_evaluation(payload: dict[str, Any], json_file: str | None) -> None:
+    """Costs by router, then paired differences."""
+    from ..envs.state import COMPONENTS
+
+    if json_file is not None:
+        text = json.dumps(payload, indent=1)
+        print(text) if json_file == "-" else Path(json_file).write_text(text)
+    console = _STDERR if json_file == "-" else Console()
+    costs = Table(title=f"{payload['episodes']} held-out parents on {payload['market']} ({payload['price_paths']} prices, simulated fills)")
+    for column in ("router", "slippage bps (+ = cost)", "95 % interval", "half spreads", "sd bps", "worst 5 %", "dark", "post", "take"):
+        costs.add_column(column, justify="left" if column == "router" else "right")
+    for name, r in payload["routers"].items():
+        s = r["vwap_slippage_bps"]
+        costs.add_row(name, f"{s['mean']:.3f}", f"{s['ci95'][0]:.2f} … {s['ci95'][1]:.2f}", f"{r['vwap_slippage_hs']['mean']:.3f}",
+                      f"{s['sd']:.1f}", f"{r['tail5_bps']:.1f}", *(f"{r[k + '_frac']:.1%}" for k in ("dark", "post", "take")))  # fmt: skip
+    console.print(costs)
+    paired = Table(title="paired difference, router minus baseline (negative = cheaper)")
+    for column in ("router", "baseline", "bps", "95 % interval", "half spreads", "95 % interval", "largest parts, bps"):
+        paired.add_column(column, justify="left" if column in ("router", "baseline") else "right")
+    for c in payload["comparisons"]:
+        parts = sorted(((abs(c["components_bps"][k]), k) for k in COMPONENTS), reverse=True)[:3]
+        paired.add_row(
+            c["router"], c["baseline"], f"{c['mean_difference_bps']:+.3f}", f"{c['ci95_bps'][0]:+.3f} … {c['ci95_bps'][1]:+.3f}",
+            f"{c['mean_difference_hs']:+.3f}", f"{c['ci95_hs'][0]:+.3f} … {c['ci95_hs'][1]:+.3f}",
+            ", ".join(f"{k} {c['components_bps'][k]:+.2f}" for _, k in parts),
+        )  # fmt: skip
+    console.print(paired)
+
+
+def tune_job(market: str, samples: int, orders: int, seed: int, out: Path, command: str) -> TuningResult:
+    """Tune, then write the YAML with the command in its head."""
+    with _bar("tuning") as bar:
+        task = bar.add_task("", total=float(samples), note="")
+        result = tune_rule_sor(
+            Market(load_market(market)), seed, samples=samples, orders=orders,
+            report=lambda n, best: bar.update(task, completed=float(n), note=f"best {best:.3f} half spreads"),
+        )  # fmt: skip
+    head = (
+        f"# The rule-based SOR tuned on training markets only, by random search.\n# command: {command}\n"
+        f"# {result.samples} settings on {result.orders} parents each, the best {result.finalists} on {result.final_orders}: "
+        f"{result.cost_hs:.4f} half spreads, the default {result.default_cost_hs:.4f}.\n"
+    )
+    partial = out.with_name(f".{out.name}.partial")
+    partial.write_text(head + dump_yaml(result.config))
+    partial.replace(out)
+    return result
+
+
+def explain_job(bundle: Path, *, market: str | None, orders: int, seed: int, out: Path | None) -> Path:
+    """Work sample orders with the bundle's policy and log every decision."""
+    loaded = load_bundle(bundle)
+    venue = Market(load_market(market) if market is not None else loaded.config.market)
+    runtime = _tables(_fitted(Learned(ScoreRouter(loaded.runtime), loaded.config.seed), venue))
+    folder = out or Path("runs") / f"explain-{loaded.policy_id}-{venue.config.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "decisions.jsonl"
+    write_decision_log(
+        venue, runtime, path, orders=orders, seed=seed, stream="test", policy_id=loaded.policy_id,
+        run_facts={"policy_sha256": loaded.manifest["files"]["policy.json"]},
+    )  # fmt: skip
+    return path
+
+
+def print_shapes(bundle: Path) -> None:
+    """The one-feature functions as tables, a feature a table, a kind of route a column."""
+    tables = load_bundle(bundle).runtime.to_json()
+    console = Console()
+    for feature in tables["features"]:
+        table = Table(title=f"{feature['name']} ({feature['unit']}): {feature['description']}")
+        table.add_column(feature["name"], justify="right")
+        kinds = [*tables["kinds"], *(["pace"] if feature["scope"] == "global" else [])]
+        for kind in kinds:
+            table.add_column(kind, justify="right")
+        for i, knot in enumerate(feature["knots"]):
+            values = [(tables["pace"]["shapes_e9"] if k == "pace" else tables["shapes_e9"][k])[feature["name"]][i] for k in kinds]
+            table.add_row(f"{knot:.3g}", *(f"{v / 1e9:+.3f}" for v in values))
+        console.print(table)
+
+
+def demo_job(out: Path, minutes: float, command: str) -> None:
+    """Everything in one go into `out`: run/, evaluation/ (with report.html) and bundle/."""
+    from ..tca.report import write_report
+
+    started = time.perf_counter()
+    run, evaluation, bundle = out / "run", out / "evaluation", out / "bundle"
+    train_job("demo", [f"training.max_seconds={minutes * 60:g}"], None, run)
+    folder, payload = evaluate_job(
+        [str(run)], against=None, episodes=None, market=None, seed=None, decisions=2, out=evaluation, command=command
+    )
+    shutil.copyfile(folder / "evaluation.json", run / "evaluation.json")
+    export_bundle(run, bundle, orders=2, seed=1_000)
+    page = write_report(evaluation)
+    print_evaluation(payload, None)
+    console = Console()
+    console.print(verdict(payload))
+    summary = training_summary(run)
+    console.print(f"training {summary['seconds']:.0f} s of {time.perf_counter() - started:.0f} s in all", style="dim")
+    console.print(f"open:   {page}\nbundle: {bundle}\ncheck:  glasspool audit verify {bundle}/explanations/decisions.jsonl --bundle {bundle}", soft_wrap=True)  # noqa: E501
+
+
+def verdict(payload: dict[str, Any]) -> str:
+    """One line a comparison with a rule-based SOR: cheaper, dearer, or no difference at 95 %."""
+    lines = []
+    for c in payload["comparisons"]:
+        if c["router"] == POOLED and c["baseline"].endswith("_sor"):
+            lo, hi = c["ci95_hs"]
+            word = "cheaper than" if hi < 0 else "dearer than" if lo > 0 else "not shown to differ from"
+            lines.append(
+                f"verdict: the learned policy is {word} {c['baseline']}: {c['mean_difference_bps']:+.2f} bps "
+                f"[{c['ci95_bps'][0]:+.2f}, {c['ci95_bps'][1]:+.2f}], {c['mean_difference_hs']:+.3f} half spreads [{lo:+.3f}, {hi:+.3f}]"
+            )
+    return "\n".join(lines)

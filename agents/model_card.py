@@ -1,0 +1,85 @@
+"""The model card of a bundle: one page that says what the policy is for, how it was made, and what is known of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..configs.experiment import ExperimentConfig
+from .runtime import AdditiveRuntime
+
+
+def model_card(
+    policy_id: str, config: ExperimentConfig, seed: int, runtime: AdditiveRuntime, training: dict[str, Any],
+    evaluation: dict[str, Any], log: dict[str, int], command: str, created: str,
+) -> str:  # fmt: skip
+    """Markdown. `training` and `evaluation` are the run's JSON files; {} where there is none."""
+    market, knots = config.market, runtime.table_e9.shape[2]
+    prices = "recorded days, simulated fills" if market.replay else "synthetic, every fill simulated"
+    stocks = ", ".join(s.name for s in market.stocks)
+    venues = ", ".join(v.name for v in market.lit_venues)
+    pools = ", ".join(market.dark_slots or [p.name for p in market.dark_pools]) or "none"
+    horizons = (config.training.orders or market.orders).horizon_minutes
+    lines = [
+        f"# Model card: {policy_id} (SIMULATED)", "",
+        f"Made {created} by `{command}`.", "",
+        "## Purpose",
+        "Routes the child orders of a VWAP parent over lit and dark venues: how many shares to work in an interval, "
+        "and with which venue and order type. Every score is a bias plus a sum of one-feature functions.", "",
+        "- Permitted: research, simulation, comparison with a rule-based router, review by a committee.",
+        "- Prohibited: live orders without recalibration to the venues and names in question and an independent "
+        "review. The policy has seen a simulator only.", "",
+        "## Data",
+        f"Market `{market.name}`: {prices}. Stocks: {stocks}. Lit venues: {venues}. Dark venues: {pools}. "
+        f"Intervals of {market.interval_s:g} s; orders of {', '.join(f'{h:g}' for h in sorted(horizons))} minutes.", "",
+        "## Model",
+        f"Additive, {len(runtime.kind_names) - 1} kinds of route ({', '.join(runtime.kind_names[1:])}), {knots} knots "
+        f"a function; venue-shared functions: {_yes(config.agent.share_venues)}; monotone in venue quality: "
+        f"{_yes(config.agent.monotone)}. Decided in whole numbers of 1e-9, so explanations add up exactly.", "",
+        "## Training",
+        *_training(config, seed, training), "",
+        "## Outcomes",
+        *_outcomes(evaluation), "",
+        "## Explanations",
+        f"`explanations/decisions.jsonl` holds {log['decisions']:,} decisions over {log['orders']} sample orders "
+        f"({log['children']:,} child orders, {log['fills']:,} fills), hash-chained: `glasspool audit verify`.",
+        "",
+        "## Limits",
+        "- Fills, impact and adverse selection come from a model whose constants are assumed or calibrated.",
+        "- Features outside the range of training are clipped to it.",
+        "- The log is tamper-evident as long as a copy of its checkpoints is kept elsewhere.", "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _training(config: ExperimentConfig, seed: int, training: dict[str, Any]) -> list[str]:
+    t = config.training
+    lines = [f"PPO (Stable-Baselines3), seed {seed}, started from: {t.teacher or 'nothing'}; budget {t.steps:,} steps."]
+    if training:
+        lines.append(
+            f"Ran {training.get('steps')} steps in {training.get('seconds')} s; the best policy on the validation "
+            f"markets, at step {training.get('best_step')}, is kept (validation slippage "
+            f"{training.get('best_validation_hs')} half spreads)."
+        )
+    return lines
+
+
+def _outcomes(evaluation: dict[str, Any]) -> list[str]:
+    comparisons = evaluation.get("comparisons") or []
+    if not comparisons:
+        return ["Not evaluated: no evaluation.json lay in the run folder when the bundle was made."]
+    lines = [
+        f"{evaluation.get('episodes')} held-out parents of market `{evaluation.get('market')}`, paired; difference "
+        "router minus baseline, negative is cheaper.", "",
+        "| router | baseline | metric | difference bps | 95 % interval |", "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for c in comparisons:
+        lo, hi = c["ci95_bps"]
+        lines.append(
+            f"| {c['router']} | {c['baseline']} | {c['metric']} | {c['mean_difference_bps']:+.3f} | "
+            f"{lo:+.3f} to {hi:+.3f} |"
+        )
+    return lines

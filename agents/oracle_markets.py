@@ -1,0 +1,148 @@
+"""Problems with a known optimum as simulator markets: parameters of an oracle -> MarketConfig.
+
+One buy order, a motionless mid, stated volumes, one lit venue that only takes, pools that only take pings and meet at
+most one contra order a slot, a fixed charge per dark share (expected accounting), no leak, no transient or permanent
+impact. A simulator's `cost_bps` is per share of the parent; `cost_in_problem_units` turns it into the problem's unit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..configs.errors import UserError
+from ..configs.market import (
+    ControlConfig,
+    DarkPoolConfig,
+    ImpactConfig,
+    LitVenueConfig,
+    MarketConfig,
+    OracleConfig,
+    OrderConfig,
+    ScheduleConfig,
+    StockConfig,
+)
+from .oracle_solvers import DarkFillQuadraticParams, LotRoutingParams
+
+OracleParams = DarkFillQuadraticParams | LotRoutingParams
+FloatArray = npt.NDArray[np.float64]
+
+LIT_VENUE = "XQLA"
+POOLS = ("XQDA", "XQDB", "XQDC", "XQDD", "XQDE")  # in the order of the problem file
+CONTINUOUS_SHARES = 1_000_000  # parent of a problem in real quantities: rounding to shares moves values by < 1e-6
+LOT_SHARES = 100  # one lot of a problem in lots
+_INTERVAL_S = 900.0  # so long that "time since the last visit" says nothing; no price moves anyway
+
+
+def market_of(params: OracleParams) -> MarketConfig:
+    """The market in which routing one parent order is the problem of `params`.
+
+    O1 (`dark_fill_quadratic`): 1 bp is lam x0^2. A parent of 1,000,000 shares stands for x0, every slot's volume is
+    the parent's size, and eta sigma_d = 1, so that x lit costs lam x^2; the tracking penalty (q / lam) X_{n+1}^2 to
+    target 0 is the holding cost of all slots but the first, whose constant q x0^2 is added back. The last slot takes
+    what is left.
+
+    O9 (`lot_routing`): 1 bp is `lots`, so that a charge of 1 a lot is 1 bp a share. A lot is 100 shares; volume is u_t
+    lots and eta sigma_d = lit.quadratic; the half spread is the linear lit cost (a rebate if that is negative), what is
+    left after the last slot is charged, and tracking follows the schedule of the volumes u.
+
+    Raises:
+        UserError: parameters of another problem.
+    """
+    if isinstance(params, DarkFillQuadraticParams):
+        return _dark_fill_market(params)
+    if isinstance(params, LotRoutingParams):
+        return _lot_routing_market(params)
+    raise UserError(f"No market stands for {type(params).__name__}. Give a dark_fill_quadratic or lot_routing problem.")
+
+
+def cost_in_problem_units(params: OracleParams, cost_bps: FloatArray, penalty_bps: FloatArray) -> FloatArray:
+    """Cost of whole orders in the unit of the problem, positive = bad.
+
+    Args:
+        cost_bps: (n,) `order.cost_bps` at the end of the order.
+        penalty_bps: (n,) `order.penalty_bps` summed over its slots.
+    """
+    if isinstance(params, DarkFillQuadraticParams):
+        return params.lam * params.x0**2 * (cost_bps + penalty_bps) + params.q * params.x0**2
+    return params.lots * (cost_bps + penalty_bps)
+
+
+def _dark_fill_market(params: DarkFillQuadraticParams) -> MarketConfig:
+    pool = DarkPoolConfig(name=POOLS[0], order_types=("ping",), size_max_lots=None, zero_prob=1 - params.p)
+    return _market(
+        "oracle-dark-fill-quadratic",
+        lot_shares=1,
+        shares=CONTINUOUS_SHARES,
+        eta=1.0,
+        half_spread_bps=0.0,
+        take_fee_bps=0.0,
+        pools=(pool,),
+        caps_shares=(CONTINUOUS_SHARES, CONTINUOUS_SHARES),
+        oracle={
+            "slot_volumes": (float(CONTINUOUS_SHARES),) * params.n_slots,
+            "tracking_bps": params.q / params.lam,
+            "track_to_zero": True,
+        },
+    )
+
+
+def _lot_routing_market(params: LotRoutingParams) -> MarketConfig:
+    pools = tuple(
+        DarkPoolConfig(
+            name=name, order_types=("ping",), size_max_lots=pool.m, size_beta=pool.beta, zero_prob=pool.p0,
+            fee_mils=pool.fee, adverse_charge_bps=pool.adverse,
+        )
+        for name, pool in zip(POOLS, params.pools, strict=False)
+    )  # fmt: skip
+    return _market(
+        "oracle-lot-routing",
+        lot_shares=LOT_SHARES,
+        shares=params.lots * LOT_SHARES,
+        eta=params.lit.quadratic,
+        half_spread_bps=max(params.lit.linear, 0.0),
+        take_fee_bps=min(params.lit.linear, 0.0),
+        pools=pools,
+        caps_shares=tuple(LOT_SHARES * most for most in (params.lit.max, *(pool.max for pool in params.pools))),
+        oracle={
+            "slot_volumes": tuple(LOT_SHARES * u for u in params.u),
+            "tracking_bps": params.tracking * params.lots,
+            "leftover_linear_bps": params.leftover.linear,
+            "leftover_quadratic_bps": params.leftover.quadratic,
+        },
+    )
+
+
+def _market(
+    name: str, *, lot_shares: int, shares: int, eta: float, half_spread_bps: float, take_fee_bps: float,
+    pools: tuple[DarkPoolConfig, ...], caps_shares: tuple[int, ...], oracle: dict[str, Any],
+) -> MarketConfig:  # fmt: skip
+    """The common switches. At a price of $1 a fee of 1 mil is 1 bp; `caps_shares` are per route, lit first."""
+    routes = (f"{LIT_VENUE}:take", *(f"{pool.name}:ping" for pool in pools))
+    return MarketConfig(
+        name=name,
+        interval_s=_INTERVAL_S,
+        lot_shares=lot_shares,
+        stocks=(
+            StockConfig(
+                name="still", price_usd=1.0, adv_shares=CONTINUOUS_SHARES, spread_bps=2 * half_spread_bps,
+                daily_vol_bps=1.0, depth_shares=1.0,
+            ),
+        ),
+        lit_venues=(LitVenueConfig(name=LIT_VENUE, order_types=("take",), take_fee_mils=take_fee_bps),),
+        dark_pools=pools,
+        benchmark="arrival",
+        orders=OrderConfig(side="buy", shares=shares),
+        schedule=ScheduleConfig(follow_volume=False),
+        impact=ImpactConfig(
+            eta=eta, exponent=1.0, transient_weights=(0.0, 0.0), gamma=0.0, dark_weight=0.0, display_leak_frac=0.0
+        ),
+        randomisation=None,
+        controls=ControlConfig(
+            max_routes=len(routes), weight_cut=0.0, max_dark_frac=1.0, toxicity_limit_hs=-1e300,
+            route_caps_shares=dict(zip(routes, caps_shares, strict=True)),
+        ),
+        oracle=OracleConfig(one_shot_arrivals=True, expected_accounting=True, full_band=True, **oracle),
+    )  # fmt: skip

@@ -1,0 +1,29 @@
+"""Routers by name: baselines, runs and bundles by path."""
+
+from __future__ import annotations
+
+from ..configs.errors import UserError
+from ..configs.loading import load_rule_sor
+from .router import AlwaysPost, LitVwap, RandomRouter, Router
+from .rule_based import RuleSor
+
+BASELINES = ("random", "vwap_lit", "rule_sor", "tuned_sor", "post_<venue>")
+
+
+def named_router(name: str) -> Router:
+    """A baseline by name.
+
+    Raises:
+        UserError: no such name; the message lists the names.
+    """
+    if name == "random":
+        return RandomRouter()
+    if name == "vwap_lit":
+        return LitVwap()
+    if name == "rule_sor":
+        return RuleSor()
+    if name == "tuned_sor":
+        return RuleSor(load_rule_sor(name), name)
+    if name.startswith("post_"):
+        return AlwaysPost(name.removeprefix("post_"))
+    raise UserError(f"router {name!r} is not known. Baselines: {', '.join(BASELINES)}; or name a run folder or a bundle.")

@@ -1,0 +1,83 @@
+"""Run folders: where they lie, what is in them, and reading a trained policy back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..configs.errors import UserError
+from ..configs.experiment import ExperimentConfig
+from ..configs.loading import dump_yaml, read_yaml
+from .policies import load_policy
+from .router import ScoreRouter, ScoringRouter
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained policy with the config and seed that made it."""
+
+    path: Path
+    config: ExperimentConfig
+    seed: int
+    policy: ScoringRouter
+
+    @property
+    def router(self) -> ScoreRouter:
+        return ScoreRouter(self.policy)
+
+
+def default_folder(config: ExperimentConfig, seed: int) -> Path:
+    return Path("runs") / f"{config.name}-s{seed}"
+
+
+def write_config(folder: Path, config: ExperimentConfig, seed: int) -> None:
+    """The resolved config, with the seed that is used."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / ".config.partial"
+    partial.write_text(dump_yaml(config.model_copy(update={"seed": seed})))
+    partial.replace(folder / "config.yaml")
+
+
+def read_config(folder: Path) -> ExperimentConfig:
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{folder}: not a run folder (no config.yaml). Make one with `glasspool train CONFIG --out {folder}`.")
+    try:
+        return ExperimentConfig.model_validate(read_yaml(path))
+    except ValidationError as error:
+        error.add_note(str(path))
+        raise
+
+
+def training_summary(folder: Path) -> dict[str, Any]:
+    path = folder / "training.json"
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{folder}: training.json is missing; the run has not reached its first validation yet.") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: line {error.lineno}: not JSON ({error.msg}). Train again or restore the file.") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: holds {type(data).__name__}, not an object. Train again or restore the file.")
+    return data
+
+
+def load_run(folder: Path) -> Run:
+    """A run folder written by `glasspool train`. Its policy.zip holds a pickle: load only your own."""
+    config = read_config(folder)
+    path = folder / "policy.zip"
+    if not path.is_file():
+        raise UserError(f"{folder}: no policy.zip yet. Finish training with `glasspool train ... --out {folder} --resume`.")
+    try:
+        policy = load_policy(path)
+    except (ValueError, KeyError, RuntimeError, OSError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error}). Train again or restore the file.") from error
+    return Run(folder, config, config.seed, policy)
+
+
+def is_bundle(path: Path) -> bool:
+    return (path / "manifest.json").is_file()

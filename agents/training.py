@@ -1,0 +1,199 @@
+"""Training: SB3's PPO on the native vector environment, with curves that mean something and resumable checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+
+from ..configs.experiment import ExperimentConfig
+from ..configs.market import MarketConfig
+from ..envs.market import Market
+from ..envs.vector_env import EpisodeBatch, RoutingVecEnv
+from .additive import ScorePolicy
+from .cloning import clone
+from .evaluation import paired_costs
+from .policies import snapshot
+from .registry import named_router
+from .router import ScoreRouter
+from .rule_based import RuleSor
+
+
+def training_market(config: ExperimentConfig) -> MarketConfig:
+    """The market with the training orders in place of its own, if the experiment has some."""
+    if config.training.orders is None:
+        return config.market
+    return config.market.model_copy(update={"orders": config.training.orders})
+
+
+def make_ppo(config: ExperimentConfig, env: RoutingVecEnv, seed: int, tensorboard: Path | None) -> PPO:
+    """PPO as the config has it. The learning rate falls linearly to its final fraction."""
+    t, a = config.training, config.agent
+    floor = t.final_learning_rate_frac
+
+    def rate(left: float) -> float:
+        return t.learning_rate * (floor + (1 - floor) * left)
+
+    model = PPO(
+        ScorePolicy, env, seed=seed, device="cpu", verbose=0, tensorboard_log=None if tensorboard is None else str(tensorboard),
+        learning_rate=rate, n_steps=t.steps_per_rollout, batch_size=t.batch_size, n_epochs=t.epochs, gamma=t.discount,
+        gae_lambda=t.gae_lambda, clip_range=t.clip_range, ent_coef=t.entropy_coef, vf_coef=t.value_coef,
+        max_grad_norm=t.max_grad_norm,
+        policy_kwargs={
+            "route_types": [int(k) for k in env.core.market.rules.route_type], "policy": a.policy, "knots": a.knots,
+            "share_venues": a.share_venues, "monotone": a.monotone, "hidden": list(a.hidden),
+            "critic_hidden": list(a.critic_hidden), "log_std_init": math.log(a.start_std),
+        },
+    )  # fmt: skip
+    with th.no_grad():
+        model.policy.log_std[0] = math.log(a.start_pace_std)
+    return model
+
+
+@dataclass
+class Curve:
+    """What training looked like, point by point."""
+
+    points: list[dict[str, Any]] = field(default_factory=list)
+    best: float = math.inf
+    best_step: int = 0
+
+
+class Progress(BaseCallback):
+    """After every rollout: training slippage to TensorBoard and the progress bar; now and then: validation, checkpoint."""
+
+    def __init__(self, config: ExperimentConfig, market: Market, folder: Path | None, seed: int, curve: Curve, report: Any) -> None:  # fmt: skip  # noqa: E501
+        super().__init__()
+        self.config, self.market, self.folder, self.seed, self.curve, self.report = config, market, folder, seed, curve, report
+        t = config.training
+        self.every = max(1, t.steps // t.validations)
+        self.next_validation = self.every
+        self.started = time.perf_counter()
+        self.before_s = curve.points[-1]["seconds"] if curve.points else 0.0
+        self.train_bps = math.nan
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        env = self.training_env
+        assert isinstance(env, RoutingVecEnv)
+        if env.finished:
+            merged = {k: np.concatenate([s[k] for s in env.finished]) for k in env.finished[0]}
+            env.finished.clear()
+            for name, values in merged.items():
+                self.logger.record(f"train/{name}", float(values.mean()))
+            self.train_bps = float(merged["vwap_slippage_bps"].mean())
+            self.logger.record("train/orders", values.size)
+        limit = self.config.training.max_seconds
+        out_of_time = limit is not None and self.elapsed() >= limit
+        done = self.num_timesteps >= self.config.training.steps or out_of_time
+        if self.num_timesteps >= self.next_validation or done:
+            self.next_validation = self.num_timesteps + self.every
+            self._validate()
+        if self.report is not None:
+            self.report(self.num_timesteps, self.train_bps, self.curve)
+
+    def elapsed(self) -> float:
+        return self.before_s + time.perf_counter() - self.started
+
+    def _on_training_start(self) -> None:
+        if self.num_timesteps == 0:  # what the policy does before any reinforcement learning (the teacher's imitation)
+            self._validate()
+
+    def _validate(self) -> None:
+        policy = snapshot(self.model.policy)  # type: ignore[arg-type]
+        n = self.config.training.validation_orders
+        router = ScoreRouter(policy)
+        costs = paired_costs(self.market, [router, RuleSor()], n, self.seed, "validation")
+        mine, theirs = costs[router.name], costs["rule_sor"]
+        gap = mine.denoised_bps - theirs.denoised_bps
+        half_width = 1.96 * gap.std(ddof=1) / math.sqrt(n)
+        point = {
+            "step": int(self.num_timesteps),
+            "seconds": round(self.elapsed(), 2),
+            "train_slippage_bps": None if math.isnan(self.train_bps) else self.train_bps,
+            "validation_slippage_bps": float(mine.denoised_bps.mean()),
+            "validation_slippage_hs": float(mine.denoised_hs.mean()),
+            "validation_vs_sor_bps": float(gap.mean()),
+            "validation_vs_sor_hs": float((mine.denoised_hs - theirs.denoised_hs).mean()),
+            "validation_vs_sor_ci95_bps": [float(gap.mean() - half_width), float(gap.mean() + half_width)],
+            **mine.shares_and_fills(),
+        }
+        self.curve.points.append(point)
+        for name, value in point.items():
+            if isinstance(value, float):
+                self.logger.record(f"validation/{name}", value)
+        if point["validation_slippage_hs"] < self.curve.best:
+            self.curve.best, self.curve.best_step = point["validation_slippage_hs"], self.num_timesteps
+            if self.folder is not None:
+                self.model.save(self.folder / "best.zip")
+        if self.folder is not None:
+            self.model.save(self.folder / "checkpoint.zip")
+            write_training_json(self.folder, self.config, self.seed, self.curve, done=False)
+
+
+def write_training_json(folder: Path, config: ExperimentConfig, seed: int, curve: Curve, *, done: bool) -> None:
+    """`training.json`, replaced atomically."""
+    last = curve.points[-1] if curve.points else {"seconds": 0.0, "step": 0}
+    payload = {
+        "seed": seed, "config": config.name, "policy": config.agent.policy, "steps": last["step"],
+        "seconds": last["seconds"], "best_step": curve.best_step, "best_validation_hs": curve.best, "done": done,
+        "curve": curve.points,
+    }  # fmt: skip
+    partial = folder / "training.json.partial"
+    partial.write_text(json.dumps(payload, indent=1))
+    partial.replace(folder / "training.json")
+
+
+def train(config: ExperimentConfig, seed: int, folder: Path | None, *, resume: bool = False, report: Any = None) -> tuple[PPO, Curve]:  # noqa: E501
+    """Train one seed. With a folder: `policy.zip` (the best on the validation markets), `training.json`, checkpoints.
+
+    `report(step, train_slippage_bps, curve)` is called after every rollout.
+    """
+    t = config.training
+    th.set_num_threads(t.threads)
+    market = Market(training_market(config))
+    env = RoutingVecEnv(
+        EpisodeBatch(market, t.n_envs, seed, "train", in_half_spreads=True, reduce_variance=t.reduce_variance)
+    )
+    curve = Curve()
+    logs = None if folder is None else folder / "tensorboard"
+    if resume and folder is not None and (folder / "checkpoint.zip").is_file():
+        model = PPO.load(folder / "checkpoint.zip", env=env, device="cpu", tensorboard_log=str(logs))
+        state = json.loads((folder / "training.json").read_text())
+        curve = Curve(state["curve"], state["best_validation_hs"], state["best_step"])
+    else:
+        model = make_ppo(config, env, seed, logs)
+        if t.teacher is not None:
+            teacher = named_router(t.teacher)
+            clone(model.policy, market, teacher, seed, n_orders=t.teacher_orders)  # type: ignore[arg-type]
+    left = t.steps - model.num_timesteps
+    if left > 0:
+        progress = Progress(config, market, folder, seed, curve, report)
+        progress.next_validation = model.num_timesteps + progress.every
+        model.learn(left, callback=[progress, _StopInTime(progress, t.max_seconds)], reset_num_timesteps=False, tb_log_name="ppo")
+    if folder is not None:
+        best = folder / "best.zip"
+        best.replace(folder / "policy.zip") if best.is_file() else model.save(folder / "policy.zip")
+        write_training_json(folder, config, seed, curve, done=True)
+    return model, curve
+
+
+class _StopInTime(BaseCallback):
+    """Ends training once the time limit of the config is reached."""
+
+    def __init__(self, progress: Progress, max_seconds: float | None) -> None:
+        super().__init__()
+        self.progress, self.max_seconds = progress, max_seconds
+
+    def _on_step(self) -> bool:
+        return self.max_seconds is None or self.progress.elapsed() < self.max_seconds

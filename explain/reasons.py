@@ -1,0 +1,260 @@
+"""Why, in codes and in one sentence: derived from the quantities of the decision, never from free text.
+
+The chosen route is held against the best open route of the other kind (dark against lit). What each feature adds to
+that lead, `attr_e9`, is grouped by reason code; with the difference of the biases the contributions of all features add
+up to the lead. The codes are those of the rule-based SOR and a few more for learned policies: ON_SCHEDULE,
+VENUE_LAST_VISIT, SIGNAL_ADVERSE and SIGNAL_FAVOURABLE name quantities that the rule-based SOR does not read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..configs.rule_sor import RuleSorConfig
+from ..envs.features import FEATURES, GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES
+from ..envs.state import PING, TAKE
+from .attribution import E9, Explanation
+from .facts import Body, Facts, Limits, Parent, is_dark, type_of, venue_of
+
+MAX_REASONS = 3
+_RULES = RuleSorConfig()  # the boundaries between the words
+_TIME_RUNNING_OUT_FRAC = 0.1
+COLUMN = {f.name: i for i, f in enumerate(GLOBAL_FEATURES)} | {f.name: i for i, f in enumerate(ROUTE_FEATURES)}
+_VERBS = ("Take", "Post", "Ping", "Rest")
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What the words are made from."""
+
+    limits: Limits
+    parent: Parent
+    facts: Facts
+    explanation: Explanation
+    chosen: int | None
+    rival: int | None  # best open route of the other kind, else the best other open route
+    released: tuple[int, ...]
+    work_shares: float
+
+    @classmethod
+    def of(
+        cls, limits: Limits, parent: Parent, facts: Facts, explanation: Explanation, chosen: int | None,
+        released: NDArray[np.int64], work_shares: float,
+    ) -> Story:  # fmt: skip
+        return cls(
+            limits, parent, facts, explanation, chosen, _rival(limits, facts, explanation, chosen),
+            tuple(released.tolist()), work_shares,
+        )  # fmt: skip
+
+    @property
+    def completing(self) -> bool:
+        return self.limits.completes and self.facts.slot == self.parent.n_slots - 1
+
+    def value(self, feature: str, route: int = 0) -> float:
+        """A feature as the policy saw it; `route` counts for features of routes only."""
+        column = COLUMN[feature]
+        scoped = feature in {f.name for f in ROUTE_FEATURES}
+        return self.facts.observation[N_GLOBAL + route * N_ROUTE + column if scoped else column]
+
+
+def _rival(limits: Limits, facts: Facts, explanation: Explanation, chosen: int | None) -> int | None:
+    if chosen is None:
+        return None
+    others = explanation.order([r for r, mask in enumerate(facts.masks) if not mask and r != chosen])
+    dark = is_dark(limits.routes[chosen])
+    return next((r for r in others if is_dark(limits.routes[r]) != dark), others[0] if others else None)
+
+
+def reasons(story: Story) -> list[Body]:
+    """[{"code", "attr_e9", "features"}], the largest contribution to the lead first, at most MAX_REASONS."""
+    masks = sorted(set(story.facts.masks) - {""})
+    if story.chosen is None:
+        return [_reason(mask, 0, []) for mask in masks]
+    if story.completing:
+        return [_reason("TIME_RUNNING_OUT", 0, [])]
+    closed = not _open_dark(story) and not is_dark(story.limits.routes[story.chosen])
+    forced = [_reason(mask, 0, []) for mask in masks if closed]
+    if story.rival is None:
+        return forced
+    mine = story.explanation.routes[story.chosen].feature_attr_e9
+    theirs = story.explanation.routes[story.rival].feature_attr_e9
+    by_code: dict[str, list[str]] = {}
+    lead: dict[str, int] = {}
+    for feature in FEATURES:
+        gain = mine[feature.name] - theirs[feature.name]
+        if gain > 0:
+            code = _code(story, feature.name, feature.factor)
+            by_code.setdefault(code, []).append(feature.name)
+            lead[code] = lead.get(code, 0) + gain
+    best = sorted(lead, key=lambda code: -lead[code])[: max(0, MAX_REASONS - len(forced))]
+    return forced + [_reason(code, lead[code], by_code[code]) for code in best]
+
+
+def _reason(code: str, attr_e9: int, features: Sequence[str]) -> Body:
+    return {"code": code, "attr_e9": attr_e9, "features": list(features)}
+
+
+def _open_dark(story: Story) -> bool:
+    return any(is_dark(story.limits.routes[r]) and not mask for r, mask in enumerate(story.facts.masks))
+
+
+def _code(story: Story, feature: str, factor: str) -> str:
+    if factor == "size":
+        return _size_code(story)
+    if factor == "liquidity":
+        return _liquidity_code(story)
+    if factor == "volatility":
+        return _volatility_code(story)
+    if factor == "schedule":
+        return _schedule_code(story)
+    if factor == "signal":
+        return "SIGNAL_ADVERSE" if story.value("imbalance_signed") > 0 else "SIGNAL_FAVOURABLE"
+    return _venue_code(story, feature)
+
+
+def _size_code(story: Story) -> str:
+    pct = 100 * story.parent.ordered_shares / story.parent.adv_shares
+    if pct > _RULES.size_large_pct_adv:
+        return "SIZE_PCT_ADV_HIGH"
+    return "SIZE_PCT_ADV_LOW" if pct < _RULES.size_small_pct_adv else "SIZE_PCT_ADV_MID"
+
+
+def _liquidity_code(story: Story) -> str:
+    spread_e6, adv = story.facts.ask_e6 - story.facts.bid_e6, story.parent.adv_shares
+    one_tick = spread_e6 <= story.parent.tick_e6
+    if not one_tick and _spread_bps(story) > _RULES.wide_spread_bps:
+        dark = story.chosen is not None and is_dark(story.limits.routes[story.chosen])
+        return "SPREAD_WIDE_PI_LARGE" if dark else "SPREAD_WIDE_ILLIQUID"
+    if adv < _RULES.illiquid_adv_shares:
+        return "SPREAD_WIDE_ILLIQUID"
+    tight = one_tick or _spread_bps(story) <= _RULES.tight_spread_bps
+    return "SPREAD_TIGHT_LIQUID" if tight and adv >= _RULES.liquid_adv_shares else "SPREAD_MID"
+
+
+def _volatility_code(story: Story) -> str:
+    ratio, moves = story.facts.vol_ratio, story.facts.nbbo_moves_10s
+    if moves >= _RULES.fast_nbbo_moves_10s or ratio > _RULES.vol_high_ratio:
+        return "VOL_HIGH"
+    if math.isnan(ratio):
+        return "VOL_NO_DATA"
+    return "VOL_LOW_STABLE_NBBO" if ratio <= _RULES.vol_calm_ratio else "VOL_MID"
+
+
+def _schedule_code(story: Story) -> str:
+    if story.value("time_left_frac") <= _TIME_RUNNING_OUT_FRAC:
+        return "TIME_RUNNING_OUT"
+    gap = story.value("gap_frac")
+    if gap == 0:
+        return "ON_SCHEDULE"
+    return "BEHIND_SCHEDULE" if gap > 0 else "AHEAD_OF_SCHEDULE"
+
+
+def _venue_code(story: Story, feature: str) -> str:
+    route = _about(story, feature)
+    kind = type_of(story.limits.routes[route])
+    if feature == "fee_hs":
+        fee_e6, rival = story.facts.fee_e6, story.rival
+        return "FEE_ADVANTAGE" if rival is not None and fee_e6[route] < fee_e6[rival] else "VENUE_MIXED"
+    if feature in ("visit_age", "last_filled_frac"):
+        return "VENUE_LAST_VISIT"
+    markout, rate = story.value("markout_hs", route), story.facts.p_fill_ppm[route] / 1e6
+    good_rate = rate >= (_RULES.ping_fill_good if kind == PING else _RULES.rest_fill_good)
+    if feature == "log_fill_rate":
+        return "VENUE_FILL_PROB_HIGH" if good_rate else "VENUE_MIXED"
+    if _fills(story, route) < _RULES.min_fills:
+        return "VENUE_SAMPLE_SMALL"
+    if markout < _RULES.venue_markout_poor_hs:
+        return "VENUE_QUALITY_POOR"
+    good_markout = markout >= _RULES.venue_markout_good_hs
+    if feature == "markout_hs":
+        return "VENUE_MARKOUT_OK" if good_markout else "VENUE_MIXED"
+    return "VENUE_QUALITY_GOOD" if good_markout and good_rate else "VENUE_MIXED"
+
+
+def _about(story: Story, feature: str) -> int:
+    """The route that a venue feature speaks of: the chosen one; for a take, whose record is constants, the rival."""
+    assert story.chosen is not None  # venue codes come from a comparison
+    take = type_of(story.limits.routes[story.chosen]) == TAKE
+    own = story.rival is None or not take or feature in ("fee_hs", "log_fill_rate")
+    return story.chosen if own or story.rival is None else story.rival
+
+
+def _fills(story: Story, route: int) -> int:
+    return int(round(10.0 ** story.value("log_evidence", route) - 1.0))
+
+
+def _spread_bps(story: Story) -> float:
+    bid, ask = story.facts.bid_e6, story.facts.ask_e6
+    return 2e4 * (ask - bid) / (bid + ask)
+
+
+def sentence(story: Story) -> str:
+    """One plain sentence with the logged numbers."""
+    total = sum(story.released)
+    if story.chosen is None:
+        return f"Send nothing: every route is masked ({', '.join(sorted(set(story.facts.masks) - {''}))})."
+    route = story.limits.routes[story.chosen]
+    if total == 0:
+        return f"Send nothing: the pace asks for {story.work_shares:.1f} shares. {route} has the highest score."
+    kind = type_of(route)
+    start = (
+        f"{_VERBS[kind]} {story.released[story.chosen]:,} of {total:,} shares {'in' if kind >= PING else 'at'} "
+        f"{venue_of(route)}"
+    )
+    if story.completing:
+        return f"{start}: the last interval takes what is left of the order."
+    found = [(r, phrase(story, str(r["code"]))) for r in reasons(story)]
+    told = [text + (f" ({r['attr_e9'] / E9:+.3f})" if r["attr_e9"] else "") for r, text in found]
+    mine = story.explanation.routes[story.chosen].score_e9 / E9
+    if story.rival is None:
+        return f"{start}: no other route is open."
+    theirs = story.explanation.routes[story.rival].score_e9 / E9
+    score = f"score {mine:.3f} against {theirs:.3f} for {story.limits.routes[story.rival]}"
+    return f"{start}: {'; '.join([score, *told])}."
+
+
+def phrase(story: Story, code: str) -> str:
+    """A reason code in words, with this decision's numbers."""
+    facts, parent = story.facts, story.parent
+    if code.startswith("SIZE_"):
+        return f"the order is {100 * parent.ordered_shares / parent.adv_shares:.3g} % of ADV"
+    if code.startswith("SPREAD_"):
+        ticks = (facts.ask_e6 - facts.bid_e6) / parent.tick_e6
+        return f"spread {_spread_bps(story):.2f} bps ({ticks:g} ticks), ADV {parent.adv_shares:,}"
+    if code.startswith("VOL_"):
+        return f"volatility {facts.vol_ratio:.2f} x normal, {facts.nbbo_moves_10s} NBBO changes in 10 s"
+    if code == "TIME_RUNNING_OUT":
+        return f"{parent.n_slots - facts.slot} of {parent.n_slots} intervals left"
+    if code.endswith("_SCHEDULE"):
+        gap = story.value("gap_frac")
+        where = "behind" if gap > 0 else "ahead of"
+        return f"{abs(100 * gap):.2f} % of the order {where} schedule" if gap else "on schedule"
+    if code.startswith("SIGNAL_"):
+        return f"imbalance {story.value('imbalance_signed'):+.2f} (+ = against us)"
+    if code.startswith("MASKED_"):
+        return f"dark is closed ({code})"
+    return _venue_phrase(story, code)
+
+
+def _venue_phrase(story: Story, code: str) -> str:
+    about = _about(story, {"FEE_ADVANTAGE": "fee_hs", "VENUE_FILL_PROB_HIGH": "log_fill_rate"}.get(code, "markout_hs"))
+    route = story.limits.routes[about]
+    if code == "FEE_ADVANTAGE" and story.rival is not None:
+        fees = [f"${story.facts.fee_e6[r] / 1e6:.4f}" for r in (about, story.rival)]
+        return f"fee {fees[0]} a share against {fees[1]}"
+    if code == "VENUE_LAST_VISIT":
+        age = story.value("visit_age", about)
+        when = f"{abs(30.0 * math.log(1.0 - age)):.0f} s ago" if age < 1.0 - 1e-9 else "long ago"
+        return f"last visit to {route} {when}, {100 * story.value('last_filled_frac', about):.0f} % filled"
+    if code == "VENUE_SAMPLE_SMALL":
+        return f"only {_fills(story, about):,} fills measured at {route}"
+    rate = f"fill rate {story.facts.p_fill_ppm[about] / 1e4:.1f} %"
+    markout = f"10 s markout {story.value('markout_hs', about):+.2f} half spreads"
+    if code == "VENUE_FILL_PROB_HIGH":
+        return f"{route} {rate}"
+    return f"{route} {markout}" if code == "VENUE_MARKOUT_OK" else f"{route} {rate}, {markout}"

@@ -1,0 +1,5 @@
+"""`python -m glasspool` is the `glasspool` command."""
+
+from .cli import main
+
+main()

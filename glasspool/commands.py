@@ -1,0 +1,198 @@
+"""The commands. Each reads its options, calls one function of the packages below, and prints what came out."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .cli import app, audit
+
+Json = Annotated[str | None, typer.Option("--json", help="Also write the table's numbers to this file (- for stdout).")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c. May be repeated.")]
+
+
+def _command_line() -> str:
+    return shlex.join(["glasspool", *sys.argv[1:]])
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="An experiment: a YAML file, or a packaged name such as `default`.")],
+    set_: Overrides = None,
+    seed: Annotated[int | None, typer.Option(help="Training seed; default: the config's.")] = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+) -> None:
+    """Train a routing policy from a config: policy.zip, training.json, TensorBoard curves, checkpoints."""
+    from .agents import jobs
+
+    folder = jobs.train_job(config, set_ or [], seed, out, resume=resume)
+    typer.echo(f"policy: {folder / 'policy.zip'}\ncurves: tensorboard --logdir {folder / 'tensorboard'}")
+
+
+@app.command()
+def evaluate(
+    policies: Annotated[list[str], typer.Argument(help="Run folders of one or several training seeds, a bundle, or a baseline's name.")],  # noqa: E501
+    against: Annotated[list[str] | None, typer.Option(help="A baseline to compare with; may be repeated. Default: the config's.")] = None,  # noqa: E501
+    episodes: Annotated[int | None, typer.Option(min=2, help="Held-out parent orders; default: the config's.")] = None,
+    market: Annotated[str | None, typer.Option(help="Another market: a YAML file or a packaged name.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the held-out stream; default: the config's.")] = None,
+    decisions: Annotated[int, typer.Option(min=0, help="Log every decision of the first N orders.")] = 0,
+    out: Out = None,
+    json_file: Json = None,
+) -> None:
+    """Compare a policy with baselines on the same held-out tapes: paired differences with 95 % intervals."""
+    from .agents import jobs
+
+    folder, payload = jobs.evaluate_job(
+        policies, against=against, episodes=episodes, market=market, seed=seed, decisions=decisions, out=out,
+        command=_command_line(),
+    )  # fmt: skip
+    jobs.print_evaluation(payload, json_file)
+    if json_file != "-":
+        typer.echo(f"written: {folder / 'evaluation.json'} (page: glasspool report {folder})")
+
+
+@app.command()
+def tune(
+    market: Annotated[str, typer.Argument(help="Market to tune on: a YAML file or a packaged name.")] = "base",
+    samples: Annotated[int, typer.Option(min=1, help="Random settings to try.")] = 200,
+    orders: Annotated[int, typer.Option(min=2, help="Training parents a setting.")] = 300,
+    seed: Annotated[int, typer.Option(help="Seed of settings and training stream.")] = 1,
+    out: Annotated[Path, typer.Option(help="YAML file to write.")] = Path("tuned_sor.yaml"),
+) -> None:
+    """Search settings of the rule-based SOR on training markets and write the best as YAML."""
+    from .agents import jobs
+
+    result = jobs.tune_job(market, samples, orders, seed, out, _command_line())
+    typer.echo(
+        f"{result.cost_hs:.3f} half spreads against {result.default_cost_hs:.3f} of the default, on {result.final_orders} "
+        f"training parents\nwritten: {out}"
+    )
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out: Annotated[Path, typer.Option(help="Bundle folder to write.")],
+    orders: Annotated[int, typer.Option(min=1, help="Sample parents whose every decision is logged in the bundle.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of the sample parents.")] = 1_000,
+) -> None:
+    """Export a trained policy: readable tables, manifest with hashes, model card, and decisions with explanations."""
+    from .agents.bundle import export_bundle
+
+    typer.echo(f"bundle: {export_bundle(run, out, orders=orders, seed=seed)}")
+
+
+@app.command()
+def explain(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    market: Annotated[str | None, typer.Option(help="Another market: a YAML file or a packaged name.")] = None,
+    orders: Annotated[int, typer.Option(min=1, help="Parents to work and log.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of the held-out stream.")] = 1_000,
+    shapes: Annotated[bool, typer.Option("--shapes", help="Print the policy's one-feature functions as tables.")] = False,
+    out: Out = None,
+) -> None:
+    """Log every decision of sample orders with its exact explanation (decisions.jsonl and .parquet)."""
+    from .agents import jobs
+
+    if shapes:
+        jobs.print_shapes(bundle)
+        if out is None:
+            return
+    path = jobs.explain_job(bundle, market=market, orders=orders, seed=seed, out=out)
+    typer.echo(f"log: {path}\ncheck it: glasspool audit verify {path} --bundle {bundle}")
+
+
+@audit.command("verify")
+def audit_verify(
+    log: Annotated[Path, typer.Argument(help="decisions.jsonl")],
+    bundle: Annotated[Path | None, typer.Option(help="Also re-decide every record with this bundle.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Check a log's hash chain; with a bundle also re-decide every record and compare exactly. Exit 1 names the bad one."""
+    from dataclasses import asdict
+
+    from .agents.bundle import load_bundle
+    from .agents.redecision import Redecider
+    from .explain.verification import verify_log
+
+    verdict = verify_log(log, redecide=Redecider(load_bundle(bundle)) if bundle is not None else None)
+    if json_file is not None:
+        from .console import write_json
+
+        write_json(json_file, asdict(verdict))
+    if json_file != "-":
+        typer.echo(verdict.message)
+    if not verdict.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="Evaluation folder.")]) -> None:
+    """Write report.html, one self-contained page, from an evaluation folder."""
+    from .tca.report import write_report
+
+    typer.echo(f"open: {write_report(folder)}")
+
+
+@app.command()
+def calibrate(
+    files: Annotated[list[Path], typer.Argument(help="LOBSTER pairs or trade-and-quote files of one name, or their folder.")],
+    out: Annotated[Path, typer.Option(help="Market YAML to write.")],
+    json_file: Json = None,
+) -> None:
+    """Fit a market to recorded days; the YAML holds statistics only, beside it a table of what was measured."""
+    from .envs.market_writer import calibrate_files
+
+    from .console import print_table
+
+    rows = calibrate_files(files, out)
+    columns = list(rows[0])
+    print_table("measured", columns, [[row.get(c) for c in columns] for row in rows], json_file=json_file)
+    if json_file != "-":
+        typer.echo(f"market: {out}")
+
+
+@app.command()
+def oracle(
+    names: Annotated[list[str] | None, typer.Argument(help="o1, o9_m1 or all.")] = None,
+    policy: Annotated[str, typer.Option(help="additive or mlp.")] = "additive",
+    seeds: Annotated[int, typer.Option(min=1, help="Training seeds.")] = 5,
+    solve: Annotated[list[Path] | None, typer.Option(help="Solve problem files exactly instead; may be repeated.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for finished seeds (a stopped suite resumes).")] = Path("runs/oracles"),
+    json_file: Json = None,
+) -> None:
+    """Train on problems whose optimum is known exactly and print the gap; exit 1 past the pass mark."""
+    from .agents import oracle_runs
+
+    from .console import print_table, write_json
+
+    if solve:
+        answers = oracle_runs.solve_files(solve)
+        write_json(json_file or "-", answers)
+        return
+    rows: list[dict[str, Any]] = oracle_runs.oracle_table(names or ["all"], policy, list(range(1, seeds + 1)), out, typer.echo)
+    columns = ["problem", "policy", "optimum", "learned_mean", "gap_percent", "gap_ci95_percent", "best_simple_rule",
+               "seconds_per_seed", "passed"]  # fmt: skip
+    print_table("gap to the optimum", columns, [[str(r[c]) if isinstance(r[c], (list, tuple)) else r[c] for c in columns] for r in rows])  # noqa: E501
+    if json_file is not None:
+        write_json(json_file, rows)
+    if not all(r["passed"] for r in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("runs/demo"),
+    minutes: Annotated[float, typer.Option(min=0.1, max=60, help="Training time limit, minutes.")] = 3.0,
+) -> None:
+    """Train, evaluate, export, explain and report in one go on an embedded market; prints the verdict and what to open."""
+    from .agents import jobs
+
+    jobs.demo_job(out, minutes, _command_line())

@@ -1,7 +1,7 @@
 """A bundle: an additive policy as plain tables, with everything needed to check it. No pickle, no torch to read it.
 
-    policy.json       the functions, knot by knot      config.yaml   the experiment     model_card.md
-    manifest.json     hashes, versions, rule constants  explanations/ decision log over sample orders
+policy.json       the functions, knot by knot      config.yaml   the experiment     model_card.md
+manifest.json     hashes, versions, rule constants  explanations/ decision log over sample orders
 """
 
 from __future__ import annotations

@@ -31,14 +31,15 @@ class Learned:
 
 
 def compare(
-    market: Market, learned: Sequence[Learned], baselines: Sequence[Router], *, orders: int, seed: int, fills_orders: int,
-    stream: str = "test", progress: Callable[[str, int, int], None] | None = None,
+    market: Market, learned: Sequence[Learned], baselines: Sequence[Router], *, orders: int, seed: int,
+    fills_orders: int, stream: str = "test", progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[dict[str, RouterResult], dict[str, list[RouterResult]]]:  # fmt: skip
     """Run everything; returns the baselines by name, and the learned policies' results, one a training seed."""
     total = len(learned) + len(baselines)
     by_name: dict[str, RouterResult] = {}
     runs: list[RouterResult] = []
-    for i, item in enumerate([*learned, *baselines]):
+    items: list[Learned | Router] = [*learned, *baselines]
+    for i, item in enumerate(items):
         router = item.router if isinstance(item, Learned) else item
         if progress is not None:
             progress(router.name if not isinstance(item, Learned) else f"{POOLED} (seed {item.seed})", i, total)
@@ -58,7 +59,10 @@ def _summary(values: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def _router_entry(results: Sequence[RouterResult], market: Market) -> dict[str, Any]:
-    stacked = {f: np.stack([getattr(r, f) for r in results]) for f in ("cost_bps", "cost_hs", "denoised_bps", "arrival_bps", "affected_bps")}
+    stacked = {
+        f: np.stack([getattr(r, f) for r in results])
+        for f in ("cost_bps", "cost_hs", "denoised_bps", "arrival_bps", "affected_bps")
+    }
     kinds = np.stack([r.kind_frac.mean(axis=0) for r in results]).mean(axis=0)
     return {
         "vwap_slippage_bps": _summary(stacked["cost_bps"]),
@@ -96,7 +100,9 @@ def _venue_rows(results: Sequence[RouterResult], market: Market) -> list[dict[st
     return rows
 
 
-def _comparison(name: str, baseline: str, mine: Sequence[RouterResult], seeds: Sequence[int], other: RouterResult) -> dict[str, Any]:  # fmt: skip  # noqa: E501
+def _comparison(
+    name: str, baseline: str, mine: Sequence[RouterResult], seeds: Sequence[int], other: RouterResult
+) -> dict[str, Any]:
     bps = np.stack([r.cost_bps - other.cost_bps for r in mine])
     hs = np.stack([r.cost_hs - other.cost_hs for r in mine])
     quiet = paired_interval(np.stack([r.denoised_bps - other.denoised_bps for r in mine]), seeds=list(seeds), seed=0)
@@ -115,8 +121,8 @@ def _comparison(name: str, baseline: str, mine: Sequence[RouterResult], seeds: S
         "ci95_bps": [pooled_bps.lo, pooled_bps.hi], "mean_difference_hs": pooled_hs.mean,
         "ci95_hs": [pooled_hs.lo, pooled_hs.hi], "denoised_difference_bps": quiet.mean,
         "denoised_ci95_bps": [quiet.lo, quiet.hi], "denoised_difference_hs": quiet_hs.mean,
-        "denoised_ci95_hs": [quiet_hs.lo, quiet_hs.hi], "interval_method": pooled_bps.method, "episodes": int(bps.shape[1]),
-        "components_bps": _components(parts), "per_seed": per_seed,
+        "denoised_ci95_hs": [quiet_hs.lo, quiet_hs.hi], "interval_method": pooled_bps.method,
+        "episodes": int(bps.shape[1]), "components_bps": _components(parts), "per_seed": per_seed,
     }  # fmt: skip
 
 
@@ -144,17 +150,20 @@ def evaluation_payload(
     }  # fmt: skip
 
 
-def episodes_frame(baselines: dict[str, RouterResult], learned: dict[str, list[RouterResult]], seeds: Sequence[int], market: Market) -> pd.DataFrame:  # fmt: skip  # noqa: E501
+def episodes_frame(
+    baselines: dict[str, RouterResult], learned: dict[str, list[RouterResult]], seeds: Sequence[int], market: Market
+) -> pd.DataFrame:
     """One row a router, training seed and parent."""
-    named = [(name, None, r) for name, r in baselines.items()]
+    named: list[tuple[str, int | None, RouterResult]] = [(name, None, r) for name, r in baselines.items()]
     named += [(POOLED, int(s), r) for s, r in zip(seeds, learned.get(POOLED, []), strict=False)]
     frames = []
     stocks = np.array([s.name for s in market.config.stocks])
     for name, train_seed, r in named:
         frame = pd.DataFrame({
-            "router": name, "training_seed": train_seed, "episode": np.arange(len(r.cost_bps)), "stock": stocks[r.stock],
-            "side": r.side, "ordered_shares": r.shares, "horizon_s": r.horizon_s, "vwap_slippage_bps": r.cost_bps,
-            "vwap_slippage_hs": r.cost_hs, "arrival_cost_bps": r.arrival_bps, "vwap_affected_bps": r.affected_bps,
+            "router": name, "training_seed": train_seed, "episode": np.arange(len(r.cost_bps)),
+            "stock": stocks[r.stock], "side": r.side, "ordered_shares": r.shares, "horizon_s": r.horizon_s,
+            "vwap_slippage_bps": r.cost_bps, "vwap_slippage_hs": r.cost_hs,
+            "arrival_cost_bps": r.arrival_bps, "vwap_affected_bps": r.affected_bps,
             "take_frac": r.kind_frac[:, 0], "post_frac": r.kind_frac[:, 1], "dark_frac": r.kind_frac[:, 2],
             "completion_frac": r.completion_frac,
         })  # fmt: skip
@@ -164,9 +173,11 @@ def episodes_frame(baselines: dict[str, RouterResult], learned: dict[str, list[R
     return pd.concat(frames, ignore_index=True).astype({"training_seed": "Int64"})
 
 
-def fills_frame(baselines: dict[str, RouterResult], learned: dict[str, list[RouterResult]], seeds: Sequence[int]) -> pd.DataFrame:  # noqa: E501
+def fills_frame(
+    baselines: dict[str, RouterResult], learned: dict[str, list[RouterResult]], seeds: Sequence[int]
+) -> pd.DataFrame:
     """Fills of the first parents of every router; prices in dollars, exclusive of fees; quotes as at the fill."""
-    named = [(name, None, r) for name, r in baselines.items()]
+    named: list[tuple[str, int | None, RouterResult]] = [(name, None, r) for name, r in baselines.items()]
     named += [(POOLED, int(s), r) for s, r in zip(seeds, learned.get(POOLED, []), strict=False)]
     frames = []
     for name, train_seed, r in named:

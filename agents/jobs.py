@@ -1,4 +1,4 @@
-"""The three jobs behind the command line: train from a config, evaluate against the rule-based SOR, export with explanations."""
+"""The jobs behind the command line: train from a config, evaluate against the rule-based SOR, tune, explain, demo."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ _STDERR = Console(stderr=True)
 
 def _bar(description: str) -> Progress:
     return Progress(
-        TextColumn(description), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TextColumn("ETA"),
-        TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=_STDERR, transient=False,
+        TextColumn(description), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
+        TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=_STDERR, transient=False,
     )  # fmt: skip
 
 
-def train_job(config: str, overrides: Sequence[str], seed: int | None, out: Path | None, *, resume: bool = False) -> Path:
+def train_job(
+    config: str, overrides: Sequence[str], seed: int | None, out: Path | None, *, resume: bool = False
+) -> Path:
     """Train one seed into its folder, with a progress bar; returns the folder."""
     if resume and out is not None and (out / "config.yaml").is_file():
         experiment = read_config(out)
@@ -76,7 +78,9 @@ def run_training(experiment: ExperimentConfig, seed: int, folder: Path, *, resum
         bar.update(task, completed=1.0)
 
 
-def _resolve(policies: Sequence[str]) -> tuple[list[Learned], list[Router], list[ExperimentConfig], list[Path], list[AdditiveRuntime]]:
+def _resolve(
+    policies: Sequence[str],
+) -> tuple[list[Learned], list[Router], list[ExperimentConfig], list[Path], list[AdditiveRuntime]]:
     """Learned policies and baselines among the names; configs, run folders and additive tables of the learned ones."""
     learned: list[Learned] = []
     named: list[Router] = []
@@ -98,7 +102,9 @@ def _resolve(policies: Sequence[str]) -> tuple[list[Learned], list[Router], list
             if isinstance(run.policy, AdditiveRuntime):
                 tables.append(run.policy)
         elif "/" in name or name.endswith((".yaml", ".zip")):
-            raise UserError(f"{name}: no such run folder or bundle. `glasspool train` and `glasspool export` make them.")
+            raise UserError(
+                f"{name}: no such run folder or bundle. `glasspool train` and `glasspool export` make them."
+            )
         else:
             named.append(named_router(name))
     if len({item.seed for item in learned}) < len(learned):
@@ -107,8 +113,8 @@ def _resolve(policies: Sequence[str]) -> tuple[list[Learned], list[Router], list
 
 
 def evaluate_job(
-    policies: Sequence[str], *, against: Sequence[str] | None, episodes: int | None, market: str | None, seed: int | None,
-    decisions: int, out: Path | None, command: str,
+    policies: Sequence[str], *, against: Sequence[str] | None, episodes: int | None, market: str | None,
+    seed: int | None, decisions: int, out: Path | None, command: str,
 ) -> tuple[Path, dict[str, Any]]:  # fmt: skip
     """Paired comparison; writes the evaluation folder and returns it with the payload."""
     learned, named, configs, folders, tables = _resolve(policies)
@@ -130,9 +136,8 @@ def evaluate_job(
         )  # fmt: skip
         bar.update(task, completed=1.0, note="")
     seeds = [item.seed for item in learned]
-    payload = evaluation_payload(
-        venue, by_name, runs, seeds, policy=configs[0].agent.policy if configs else policies[0], seed=test_seed, command=command
-    )
+    policy = configs[0].agent.policy if configs else policies[0]
+    payload = evaluation_payload(venue, by_name, runs, seeds, policy=policy, seed=test_seed, command=command)
     write_evaluation(folder, payload, episodes_frame(by_name, runs, seeds, venue), fills_frame(by_name, runs, seeds))
     for item, path in zip(learned, folders, strict=False):
         shutil.copyfile(path / "training.json", folder / f"training-s{item.seed}.json")
@@ -154,8 +159,9 @@ def _fitted(item: Learned, market: Market) -> Learned:
     routes = getattr(policy, "n_routes", len(market.routes))
     if routes != len(market.routes):
         raise UserError(
-            f"the policy of seed {item.seed} scores {routes} routes, market {market.config.name!r} has {len(market.routes)}. "
-            "Name a market with the venues of training, or train an additive policy with share_venues: true."
+            f"the policy of seed {item.seed} scores {routes} routes, market {market.config.name!r} has "
+            f"{len(market.routes)}. Name a market with the venues of training, or train an additive policy with "
+            "share_venues: true."
         )
     return item
 
@@ -175,13 +181,20 @@ def print_evaluation(payload: dict[str, Any], json_file: str | None) -> None:
         text = json.dumps(payload, indent=1)
         print(text) if json_file == "-" else Path(json_file).write_text(text)
     console = _STDERR if json_file == "-" else Console()
-    costs = Table(title=f"{payload['episodes']} held-out parents on {payload['market']} ({payload['price_paths']} prices, simulated fills)")
-    for column in ("router", "slippage bps (+ = cost)", "95 % interval", "half spreads", "sd bps", "worst 5 %", "dark", "post", "take"):
+    kind = f"{payload['price_paths']} prices, simulated fills"
+    costs = Table(title=f"{payload['episodes']} held-out parents on {payload['market']} ({kind})")
+    for column in (
+        "router", "slippage bps (+ = cost)", "95 % interval", "half spreads", "sd bps", "worst 5 %",
+        "dark", "post", "take",
+    ):  # fmt: skip
         costs.add_column(column, justify="left" if column == "router" else "right")
     for name, r in payload["routers"].items():
         s = r["vwap_slippage_bps"]
-        costs.add_row(name, f"{s['mean']:.3f}", f"{s['ci95'][0]:.2f} … {s['ci95'][1]:.2f}", f"{r['vwap_slippage_hs']['mean']:.3f}",
-                      f"{s['sd']:.1f}", f"{r['tail5_bps']:.1f}", *(f"{r[k + '_frac']:.1%}" for k in ("dark", "post", "take")))  # fmt: skip
+        costs.add_row(
+            name, f"{s['mean']:.3f}", f"{s['ci95'][0]:.2f} … {s['ci95'][1]:.2f}",
+            f"{r['vwap_slippage_hs']['mean']:.3f}", f"{s['sd']:.1f}", f"{r['tail5_bps']:.1f}",
+            *(f"{r[k + '_frac']:.1%}" for k in ("dark", "post", "take")),
+        )  # fmt: skip
     console.print(costs)
     paired = Table(title="paired difference, router minus baseline (negative = cheaper)")
     for column in ("router", "baseline", "bps", "95 % interval", "half spreads", "95 % interval", "largest parts, bps"):
@@ -189,7 +202,8 @@ def print_evaluation(payload: dict[str, Any], json_file: str | None) -> None:
     for c in payload["comparisons"]:
         parts = sorted(((abs(c["components_bps"][k]), k) for k in COMPONENTS), reverse=True)[:3]
         paired.add_row(
-            c["router"], c["baseline"], f"{c['mean_difference_bps']:+.3f}", f"{c['ci95_bps'][0]:+.3f} … {c['ci95_bps'][1]:+.3f}",
+            c["router"], c["baseline"], f"{c['mean_difference_bps']:+.3f}",
+            f"{c['ci95_bps'][0]:+.3f} … {c['ci95_bps'][1]:+.3f}",
             f"{c['mean_difference_hs']:+.3f}", f"{c['ci95_hs'][0]:+.3f} … {c['ci95_hs'][1]:+.3f}",
             ", ".join(f"{k} {c['components_bps'][k]:+.2f}" for _, k in parts),
         )  # fmt: skip
@@ -206,8 +220,8 @@ def tune_job(market: str, samples: int, orders: int, seed: int, out: Path, comma
         )  # fmt: skip
     head = (
         f"# The rule-based SOR tuned on training markets only, by random search.\n# command: {command}\n"
-        f"# {result.samples} settings on {result.orders} parents each, the best {result.finalists} on {result.final_orders}: "
-        f"{result.cost_hs:.4f} half spreads, the default {result.default_cost_hs:.4f}.\n"
+        f"# {result.samples} settings on {result.orders} parents each, the best {result.finalists} on "
+        f"{result.final_orders}: {result.cost_hs:.4f} half spreads, the default {result.default_cost_hs:.4f}.\n"
     )
     partial = out.with_name(f".{out.name}.partial")
     partial.write_text(head + dump_yaml(result.config))
@@ -241,7 +255,8 @@ def print_shapes(bundle: Path) -> None:
         for kind in kinds:
             table.add_column(kind, justify="right")
         for i, knot in enumerate(feature["knots"]):
-            values = [(tables["pace"]["shapes_e9"] if k == "pace" else tables["shapes_e9"][k])[feature["name"]][i] for k in kinds]
+            shapes = [tables["pace"]["shapes_e9"] if k == "pace" else tables["shapes_e9"][k] for k in kinds]
+            values = [shape[feature["name"]][i] for shape in shapes]
             table.add_row(f"{knot:.3g}", *(f"{v / 1e9:+.3f}" for v in values))
         console.print(table)
 
@@ -264,7 +279,11 @@ def demo_job(out: Path, minutes: float, command: str) -> None:
     console.print(verdict(payload))
     summary = training_summary(run)
     console.print(f"training {summary['seconds']:.0f} s of {time.perf_counter() - started:.0f} s in all", style="dim")
-    console.print(f"open:   {page}\nbundle: {bundle}\ncheck:  glasspool audit verify {bundle}/explanations/decisions.jsonl --bundle {bundle}", soft_wrap=True)  # noqa: E501
+    console.print(
+        f"open:   {page}\nbundle: {bundle}\n"
+        f"check:  glasspool audit verify {bundle}/explanations/decisions.jsonl --bundle {bundle}",
+        soft_wrap=True,
+    )
 
 
 def verdict(payload: dict[str, Any]) -> str:
@@ -276,6 +295,7 @@ def verdict(payload: dict[str, Any]) -> str:
             word = "cheaper than" if hi < 0 else "dearer than" if lo > 0 else "not shown to differ from"
             lines.append(
                 f"verdict: the learned policy is {word} {c['baseline']}: {c['mean_difference_bps']:+.2f} bps "
-                f"[{c['ci95_bps'][0]:+.2f}, {c['ci95_bps'][1]:+.2f}], {c['mean_difference_hs']:+.3f} half spreads [{lo:+.3f}, {hi:+.3f}]"
+                f"[{c['ci95_bps'][0]:+.2f}, {c['ci95_bps'][1]:+.2f}], "
+                f"{c['mean_difference_hs']:+.3f} half spreads [{lo:+.3f}, {hi:+.3f}]"
             )
     return "\n".join(lines)

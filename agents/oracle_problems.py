@@ -27,6 +27,7 @@ KINDS: dict[str, type[DarkFillQuadraticParams] | type[LotRoutingParams]] = {
     "lot_routing": LotRoutingParams,
 }
 
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A problem with a name, and the mean gap to its optimum that a learned policy may have at most."""

@@ -45,9 +45,9 @@ IntArray = npt.NDArray[np.int64]
 # What changes along an order in these markets. The functions of everything else would be a dozen more biases, and Adam,
 # which moves each parameter by the learning rate, would shake their sum a dozen times as much as it should.
 MOVING_FEATURES = ("time_left_frac", "remaining_frac", "gap_frac", "due_slices", "log_slice_lots")
-TAIL_FRAC = 0.4  # of the training run, over which the actor's parameters are averaged
-END_STD = 0.05  # of the exploration noise, when training ends; it starts at 1
-DECISIONS = {"dark_fill_quadratic": 1_000_000, "lot_routing": 3_500_000}  # of a training run, by kind
+TAIL_FRAC = 0.3  # of the training run, over which the actor's parameters are averaged
+END_STD = 0.12  # of the exploration noise, when training ends; it starts at 1
+DECISIONS = {"dark_fill_quadratic": 1_000_000, "lot_routing": 3_000_000}  # of a training run, by kind
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -198,7 +198,7 @@ def oracle_experiment(params: OracleParams, policy: str, steps: int | None = Non
         ),
         training=TrainingConfig(
             steps=steps or DECISIONS[params.kind], n_envs=512, steps_per_rollout=n_slots, batch_size=128 * n_slots,
-            epochs=2, learning_rate=1e-2, final_learning_rate_frac=0.1, discount=1.0, gae_lambda=0.3, teacher=None,
+            epochs=2, learning_rate=1e-2, final_learning_rate_frac=0.02, discount=1.0, gae_lambda=0.3, teacher=None,
             threads=1,
         ),
     )  # fmt: skip

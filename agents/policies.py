@@ -31,7 +31,7 @@ class MlpPolicy:
 
 def snapshot(policy: ScorePolicy, name: str = "learned") -> ScoringRouter:
     """What the policy decides now, detached from training."""
-    actor = policy.mlp_extractor.additive
+    actor = cast("AdditiveScores | None", policy.mlp_extractor.additive)
     return MlpPolicy(policy, name) if actor is None else additive_runtime(actor, name)
 
 

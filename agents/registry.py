@@ -26,4 +26,6 @@ def named_router(name: str) -> Router:
         return RuleSor(load_rule_sor(name), name)
     if name.startswith("post_"):
         return AlwaysPost(name.removeprefix("post_"))
-    raise UserError(f"router {name!r} is not known. Baselines: {', '.join(BASELINES)}; or name a run folder or a bundle.")
+    raise UserError(
+        f"router {name!r} is not known. Baselines: {', '.join(BASELINES)}; or name a run folder or a bundle."
+    )

@@ -45,7 +45,9 @@ def write_config(folder: Path, config: ExperimentConfig, seed: int) -> None:
 def read_config(folder: Path) -> ExperimentConfig:
     path = folder / "config.yaml"
     if not path.is_file():
-        raise UserError(f"{folder}: not a run folder (no config.yaml). Make one with `glasspool train CONFIG --out {folder}`.")
+        raise UserError(
+            f"{folder}: not a run folder (no config.yaml). Make one with `glasspool train CONFIG --out {folder}`."
+        )
     try:
         return ExperimentConfig.model_validate(read_yaml(path))
     except ValidationError as error:
@@ -58,9 +60,13 @@ def training_summary(folder: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"{folder}: training.json is missing; the run has not reached its first validation yet.") from None
+        raise UserError(
+            f"{folder}: training.json is missing; the run has not reached its first validation yet."
+        ) from None
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}: line {error.lineno}: not JSON ({error.msg}). Train again or restore the file.") from None
+        raise UserError(
+            f"{path}: line {error.lineno}: not JSON ({error.msg}). Train again or restore the file."
+        ) from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: holds {type(data).__name__}, not an object. Train again or restore the file.")
     return data
@@ -71,11 +77,15 @@ def load_run(folder: Path) -> Run:
     config = read_config(folder)
     path = folder / "policy.zip"
     if not path.is_file():
-        raise UserError(f"{folder}: no policy.zip yet. Finish training with `glasspool train ... --out {folder} --resume`.")
+        raise UserError(
+            f"{folder}: no policy.zip yet. Finish training with `glasspool train ... --out {folder} --resume`."
+        )
     try:
         policy = load_policy(path)
     except (ValueError, KeyError, RuntimeError, OSError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error}). Train again or restore the file.") from error
+        raise UserError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}). Train again or restore the file."
+        ) from error
     return Run(folder, config, config.seed, policy)
 
 

@@ -1,4 +1,4 @@
-"""Tuning the rule-based SOR: random search over its own keys on training markets, paired, with the finalists run longer."""
+"""Tuning the rule-based SOR: random search over its own keys on training markets, paired, the finalists run longer."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def tune_rule_sor(
     market: Market, seed: int, *, samples: int = 200, orders: int = 300, finalists: int = 10, final_orders: int = 2_000,
     report: Callable[[int, float], None] | None = None,
 ) -> TuningResult:  # fmt: skip
-    """Random search on the training stream: `samples` settings on `orders` parents, the best `finalists` on `final_orders`."""
+    """Random search on the training stream: `samples` settings on `orders` parents, the best `finalists` on more."""
     rng = np.random.default_rng(seed)
 
     def cost(config: RuleSorConfig, n: int) -> float:

@@ -41,7 +41,7 @@ class TrainingConfig(Model):
     value_coef: NonNegative = 0.5
     max_grad_norm: Positive = 0.5
     reduce_variance: bool = True
-    teacher: str | None = "tuned_sor"  # a rule-based router that the policy is first fitted to; null: start from nothing
+    teacher: str | None = "tuned_sor"  # the rule-based router that the policy is first fitted to; null: none
     teacher_orders: Count = 512
     max_seconds: Positive | None = None  # stop early, at a checkpoint
     validation_orders: Count = 500

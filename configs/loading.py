@@ -1,4 +1,4 @@
-"""Reading YAML configs: names resolve as a path first, then as a packaged file; `--set a.b=c` overrides are validated alike."""
+"""Reading YAML configs: names resolve as a path, then as a packaged file; `--set a.b=c` overrides validate alike."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def load_market(name: str | Path, overrides: Sequence[str] = ()) -> MarketConfig
 
 
 def market_data(path: Path) -> dict[str, Any]:
-    data = _expand(read_yaml(path), path)
+    data: dict[str, Any] = _expand(read_yaml(path), path)
     if isinstance(data.get("base"), str):
         base = data.pop("base")
         parent = path.parent / base

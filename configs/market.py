@@ -115,7 +115,7 @@ class DarkPoolConfig(Model):
 
 
 class RandomisationConfig(Model):
-    """Ranges from which an episode draws what the router must infer (market model, section 7). `null` keeps the archetype."""
+    """Ranges from which an episode draws what the router must infer (market model, 7). `null` keeps the archetype."""
 
     spread_log_sd: NonNegative = 0.3
     vol_log_sd: NonNegative = 0.3
@@ -263,7 +263,9 @@ class MarketConfig(Model):
         if len(set(names)) < len(names):
             raise ValueError(f"venue names must differ, got {names}")
         if len(self.dark_slots) > len(self.dark_pools):
-            raise ValueError(f"{len(self.dark_slots)} dark_slots but only {len(self.dark_pools)} dark_pools to fill them")
+            raise ValueError(
+                f"{len(self.dark_slots)} dark_slots but only {len(self.dark_pools)} dark_pools to fill them"
+            )
         if not any("take" in v.order_types for v in self.lit_venues):
             raise ValueError("no lit venue accepts order type 'take', so an order could not be completed")
         if abs(sum(s.probability for s in self.stocks) - 1) > 1e-9:
@@ -275,13 +277,13 @@ class MarketConfig(Model):
         for s in self.stocks:
             if s.sigma_fast_bps > 0 and self.interval_s < 5 * s.tau_fast_s and self.replay is None:
                 raise ValueError(
-                    f"interval_s {self.interval_s} is under 5 tau_fast_s of stock {s.name!r} ({s.tau_fast_s} s): the fast "
-                    "alpha would not be spent inside the slot. Lengthen the interval or shorten tau_fast_s."
+                    f"interval_s {self.interval_s} is under 5 tau_fast_s of stock {s.name!r} ({s.tau_fast_s} s): the "
+                    "fast alpha would not be spent inside the slot. Lengthen the interval or shorten tau_fast_s."
                 )
             if s.sigma_slow_bps > 0 and self.interval_s > s.tau_slow_s / 2 and self.replay is None:
                 raise ValueError(
-                    f"interval_s {self.interval_s} is over half of tau_slow_s of stock {s.name!r} ({s.tau_slow_s} s): a resting "
-                    "order would see one slow alpha for too long. Shorten the interval."
+                    f"interval_s {self.interval_s} is over half of tau_slow_s of stock {s.name!r} ({s.tau_slow_s} s): "
+                    "a resting order would see one slow alpha for too long. Shorten the interval."
                 )
         per_bin = max(self.interval_s, VOLUME_BIN_S) % min(self.interval_s, VOLUME_BIN_S)
         if SESSION_S % self.interval_s or per_bin:
@@ -310,5 +312,7 @@ class MarketConfig(Model):
     @model_validator(mode="after")
     def _unlimited_contra_needs_one_shot_arrivals(self) -> MarketConfig:
         if not self.oracle.one_shot_arrivals and (bad := [p.name for p in self.dark_pools if p.size_max_lots is None]):
-            raise ValueError(f"pool {bad[0]!r} has no size_max_lots, which only one-shot arrivals allow; state a number of lots")
+            raise ValueError(
+                f"pool {bad[0]!r} has no size_max_lots, which only one-shot arrivals allow; state a number of lots"
+            )
         return self

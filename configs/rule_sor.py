@@ -47,5 +47,7 @@ class RuleSorConfig(Model):
             ("venue_markout_poor_hs", "venue_markout_good_hs"),
         ):  # fmt: skip
             if getattr(self, low) > getattr(self, high):
-                raise ValueError(f"{low} ({getattr(self, low)}) is above {high} ({getattr(self, high)}); swap or mend them")
+                raise ValueError(
+                    f"{low} ({getattr(self, low)}) is above {high} ({getattr(self, high)}); swap or mend them"
+                )
         return self

@@ -209,9 +209,7 @@ def controls(limits: Limits, parent: Parent, facts: Facts, d: Decision) -> list[
     completing = facts.slot == parent.n_slots - 1 and limits.completes
     if completing and not np.array_equal(d.proposed, d.released):
         seen = int(d.proposed[facts.completing_route])
-        found.append(
-            {"code": "TIME_RUNNING_OUT", "limit": facts.remaining_shares, "seen": seen, "outcome": "complete"}
-        )
+        found.append({"code": "TIME_RUNNING_OUT", "limit": facts.remaining_shares, "seen": seen, "outcome": "complete"})
     room = max(0, int(limits.max_dark_frac * parent.ordered_shares) - facts.dark_shares)
     for r, cap in enumerate(limits.route_caps_shares):
         proposed, capped, released = (int(x[r]) for x in (d.proposed, d.capped, d.released))

@@ -1,4 +1,4 @@
-"""glasspool: a glass box for dark pools. Learned VWAP order routing whose every decision can be explained and audited."""
+"""glasspool: a glass box for dark pools. Learned VWAP order routing whose every decision is explained and auditable."""
 
 from gymnasium.envs.registration import register
 

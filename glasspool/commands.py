@@ -37,8 +37,12 @@ def train(
 
 @app.command()
 def evaluate(
-    policies: Annotated[list[str], typer.Argument(help="Run folders of one or several training seeds, a bundle, or a baseline's name.")],  # noqa: E501
-    against: Annotated[list[str] | None, typer.Option(help="A baseline to compare with; may be repeated. Default: the config's.")] = None,  # noqa: E501
+    policies: Annotated[
+        list[str], typer.Argument(help="Run folders of one or several training seeds, a bundle, or a baseline's name.")
+    ],
+    against: Annotated[
+        list[str] | None, typer.Option(help="A baseline to compare with; may be repeated. Default: the config's.")
+    ] = None,
     episodes: Annotated[int | None, typer.Option(min=2, help="Held-out parent orders; default: the config's.")] = None,
     market: Annotated[str | None, typer.Option(help="Another market: a YAML file or a packaged name.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the held-out stream; default: the config's.")] = None,
@@ -71,8 +75,8 @@ def tune(
 
     result = jobs.tune_job(market, samples, orders, seed, out, _command_line())
     typer.echo(
-        f"{result.cost_hs:.3f} half spreads against {result.default_cost_hs:.3f} of the default, on {result.final_orders} "
-        f"training parents\nwritten: {out}"
+        f"{result.cost_hs:.3f} half spreads against {result.default_cost_hs:.3f} of the default, on "
+        f"{result.final_orders} training parents\nwritten: {out}"
     )
 
 
@@ -80,7 +84,9 @@ def tune(
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     out: Annotated[Path, typer.Option(help="Bundle folder to write.")],
-    orders: Annotated[int, typer.Option(min=1, help="Sample parents whose every decision is logged in the bundle.")] = 3,
+    orders: Annotated[
+        int, typer.Option(min=1, help="Sample parents whose every decision is logged in the bundle.")
+    ] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the sample parents.")] = 1_000,
 ) -> None:
     """Export a trained policy: readable tables, manifest with hashes, model card, and decisions with explanations."""
@@ -95,7 +101,9 @@ def explain(
     market: Annotated[str | None, typer.Option(help="Another market: a YAML file or a packaged name.")] = None,
     orders: Annotated[int, typer.Option(min=1, help="Parents to work and log.")] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the held-out stream.")] = 1_000,
-    shapes: Annotated[bool, typer.Option("--shapes", help="Print the policy's one-feature functions as tables.")] = False,
+    shapes: Annotated[
+        bool, typer.Option("--shapes", help="Print the policy's one-feature functions as tables.")
+    ] = False,
     out: Out = None,
 ) -> None:
     """Log every decision of sample orders with its exact explanation (decisions.jsonl and .parquet)."""
@@ -115,7 +123,7 @@ def audit_verify(
     bundle: Annotated[Path | None, typer.Option(help="Also re-decide every record with this bundle.")] = None,
     json_file: Json = None,
 ) -> None:
-    """Check a log's hash chain; with a bundle also re-decide every record and compare exactly. Exit 1 names the bad one."""
+    """Check a log's hash chain; with a bundle also re-decide and compare every record. Exit 1 names the bad one."""
     from dataclasses import asdict
 
     from .agents.bundle import load_bundle
@@ -143,14 +151,15 @@ def report(folder: Annotated[Path, typer.Argument(help="Evaluation folder.")]) -
 
 @app.command()
 def calibrate(
-    files: Annotated[list[Path], typer.Argument(help="LOBSTER pairs or trade-and-quote files of one name, or their folder.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="LOBSTER pairs or trade-and-quote files of one name, or their folder.")
+    ],
     out: Annotated[Path, typer.Option(help="Market YAML to write.")],
     json_file: Json = None,
 ) -> None:
     """Fit a market to recorded days; the YAML holds statistics only, beside it a table of what was measured."""
-    from .envs.market_writer import calibrate_files
-
     from .console import print_table
+    from .envs.market_writer import calibrate_files
 
     rows = calibrate_files(files, out)
     columns = list(rows[0])
@@ -164,23 +173,28 @@ def oracle(
     names: Annotated[list[str] | None, typer.Argument(help="o1, o9_m1 or all.")] = None,
     policy: Annotated[str, typer.Option(help="additive or mlp.")] = "additive",
     seeds: Annotated[int, typer.Option(min=1, help="Training seeds.")] = 5,
-    solve: Annotated[list[Path] | None, typer.Option(help="Solve problem files exactly instead; may be repeated.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for finished seeds (a stopped suite resumes).")] = Path("runs/oracles"),
+    solve: Annotated[
+        list[Path] | None, typer.Option(help="Solve problem files exactly instead; may be repeated.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for finished seeds (a stopped suite resumes).")] = Path(
+        "runs/oracles"
+    ),
     json_file: Json = None,
 ) -> None:
     """Train on problems whose optimum is known exactly and print the gap; exit 1 past the pass mark."""
-    from .agents import oracle_runs
-
+    from .agents import oracle_problems, oracle_runs
     from .console import print_table, write_json
 
     if solve:
-        answers = oracle_runs.solve_files(solve)
-        write_json(json_file or "-", answers)
+        write_json(json_file or "-", oracle_problems.solve_files(solve))
         return
-    rows: list[dict[str, Any]] = oracle_runs.oracle_table(names or ["all"], policy, list(range(1, seeds + 1)), out, typer.echo)
+    rows: list[dict[str, Any]] = oracle_runs.oracle_table(
+        names or ["all"], policy, list(range(1, seeds + 1)), out, typer.echo
+    )
     columns = ["problem", "policy", "optimum", "learned_mean", "gap_percent", "gap_ci95_percent", "best_simple_rule",
                "seconds_per_seed", "passed"]  # fmt: skip
-    print_table("gap to the optimum", columns, [[str(r[c]) if isinstance(r[c], (list, tuple)) else r[c] for c in columns] for r in rows])  # noqa: E501
+    cells = [[str(r[c]) if isinstance(r[c], (list, tuple)) else r[c] for c in columns] for r in rows]
+    print_table("gap to the optimum", columns, cells)
     if json_file is not None:
         write_json(json_file, rows)
     if not all(r["passed"] for r in rows):
@@ -192,7 +206,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("runs/demo"),
     minutes: Annotated[float, typer.Option(min=0.1, max=60, help="Training time limit, minutes.")] = 3.0,
 ) -> None:
-    """Train, evaluate, export, explain and report in one go on an embedded market; prints the verdict and what to open."""
+    """Train, evaluate, export, explain and report in one go on an embedded market; print verdict and what to open."""
     from .agents import jobs
 
     jobs.demo_job(out, minutes, _command_line())

@@ -12,7 +12,8 @@ import tomllib
 
 with open("pyproject.toml", "rb") as file:
     package_dir = tomllib.load(file)["tool"]["setuptools"]["package-dir"]
-print("\n".join(folder for folder in package_dir.values() if folder != "glasspool"))
+# A nested folder comes with its parent: a link of its own would be written through the parent's, into the sources.
+print("\n".join(folder for folder in package_dir.values() if folder != "glasspool" and "/" not in folder))
 PY
 )
 

@@ -284,7 +284,9 @@ def test_taking_out_the_martingale_keeps_the_mean_and_cuts_the_noise(
 # --- laws of the fills
 
 
-def endless_fills(market: Market, run_router: Any, fixed_router: Any, kind: str, when: int, n: int) -> tuple[Batch, Floats, Floats, list[str]]:  # fmt: skip  # noqa: E501
+def endless_fills(
+    market: Market, run_router: Any, fixed_router: Any, kind: str, when: int, n: int
+) -> tuple[Batch, Floats, Floats, list[str]]:
     """Send endless children of one kind to every venue in every slot; shares (n, slots, venues) and mids of prints."""
     at = [i for i, r in enumerate(market.routes) if r.order_type == kind]
     names = [market.routes[i].name for i in at]

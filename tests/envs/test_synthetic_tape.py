@@ -87,7 +87,9 @@ def test_another_venue_changes_nothing_for_the_rest(market_with: MarketWith, pla
         assert a.card[:, i].tobytes() == b.card[:, j].tobytes()
 
 
-def test_the_fills_of_a_pool_do_not_depend_on_other_venues(market_with: MarketWith, plain: dict[str, Any], run_router: Any, fixed_router: Any) -> None:  # noqa: E501
+def test_the_fills_of_a_pool_do_not_depend_on_other_venues(
+    market_with: MarketWith, plain: dict[str, Any], run_router: Any, fixed_router: Any
+) -> None:
     """Half the work goes to the pool either way; the other half goes elsewhere in the same slot."""
     market = market_with(plain)
     pool = [r.name for r in market.routes].index("screened:rest")

@@ -1,0 +1,186 @@
+"""The three jobs, through the command line, on a market small enough to train in seconds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+TINY = """
+name: tiny
+market:
+  base: ibm_2013
+  orders:
+    horizon_minutes: {15: 1.0}
+agent: {policy: POLICY}
+training: {steps: 8192, n_envs: 64, steps_per_rollout: 32, batch_size: 1024, validations: 2, validation_orders: 20, teacher_orders: 16}
+evaluation: {orders: 60, against: [random, vwap_lit, rule_sor, tuned_sor, post_XQLA], fills_orders: 10}
+"""
+
+
+def glasspool(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command; the exit code is part of every expectation."""
+    done = subprocess.run([sys.executable, "-m", "glasspool", *args], capture_output=True, text=True, check=False)
+    assert done.returncode == code, f"exit {done.returncode}, expected {code}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One trained run with its evaluation, report and bundle."""
+    folder = tmp_path_factory.mktemp("jobs")
+    (folder / "tiny.yaml").write_text(TINY.replace("POLICY", "additive"))
+    glasspool("train", str(folder / "tiny.yaml"), "--out", str(folder / "run"))
+    glasspool("evaluate", str(folder / "run"), "--decisions", "1", "--out", str(folder / "evaluation"),
+              "--json", str(folder / "table.json"))  # fmt: skip
+    glasspool("export", str(folder / "run"), "--orders", "1", "--out", str(folder / "bundle"))
+    glasspool("report", str(folder / "evaluation"))
+    return folder
+
+
+def test_training_leaves_what_the_contract_names(home: Path) -> None:
+    run = home / "run"
+    for name in ("config.yaml", "policy.zip", "training.json", "checkpoint.zip"):
+        assert (run / name).is_file()
+    training = json.loads((run / "training.json").read_text())
+    assert training["done"] and training["steps"] >= 8192
+    assert [p["step"] for p in training["curve"]][0] == 0  # before any reinforcement learning
+    assert list((run / "tensorboard").rglob("events.out.tfevents*"))
+
+
+def test_tensorboard_curves_mean_something(home: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(next((home / "run" / "tensorboard").rglob("events.out*")).parent))
+    events.Reload()
+    wanted = {"validation/validation_vs_sor_bps", "validation/dark_frac", "validation/fill_rate_ping",
+              "validation/dark_markout_10s_bps", "train/vwap_slippage_bps", "train/dark_frac"}  # fmt: skip
+    assert wanted <= set(events.Tags()["scalars"])
+
+
+def test_evaluation_is_paired_and_its_parts_add_up(home: Path) -> None:
+    payload = json.loads((home / "evaluation" / "evaluation.json").read_text())
+    episodes = pd.read_parquet(home / "evaluation" / "episodes.parquet")
+    assert set(payload["routers"]) == {"learned", "random", "vwap_lit", "rule_sor", "tuned_sor", "post_XQLA"}
+    by_router = {name: g.set_index("episode") for name, g in episodes.groupby("router")}
+    sizes = {name: g["ordered_shares"].tolist() for name, g in by_router.items()}
+    assert all(s == sizes["learned"] for s in sizes.values())  # the same parents for everybody
+    for c in payload["comparisons"]:
+        difference = by_router["learned"]["vwap_slippage_bps"] - by_router[c["baseline"]]["vwap_slippage_bps"]
+        assert c["mean_difference_bps"] == pytest.approx(difference.mean(), abs=1e-9)
+        assert sum(c["components_bps"].values()) == pytest.approx(c["mean_difference_bps"], abs=1e-9)
+        assert c["ci95_bps"][0] < c["mean_difference_bps"] < c["ci95_bps"][1]
+    assert json.loads((home / "table.json").read_text()) == payload
+
+
+def test_fills_stay_inside_their_orders(home: Path) -> None:
+    fills = pd.read_parquet(home / "evaluation" / "fills.parquet")
+    episodes = pd.read_parquet(home / "evaluation" / "episodes.parquet")
+    filled = fills.groupby(["router", "episode"])["shares"].sum()
+    ordered = episodes.set_index(["router", "episode"])["ordered_shares"]
+    assert (filled == ordered.loc[filled.index]).all()  # every order completes, share by share
+    assert (fills["shares"] <= fills["child_shares"]).all()
+
+
+def test_the_exported_log_verifies_and_redecides(home: Path) -> None:
+    log = home / "bundle" / "explanations" / "decisions.jsonl"
+    glasspool("audit", "verify", str(log), "--bundle", str(home / "bundle"))
+    glasspool("audit", "verify", str(home / "evaluation" / "decisions.jsonl"), "--bundle", str(home / "bundle"))
+
+
+def test_one_flipped_byte_of_a_log_is_found_and_its_record_named(home: Path, tmp_path: Path) -> None:
+    raw = bytearray((home / "bundle" / "explanations" / "decisions.jsonl").read_bytes())
+    lines = bytes(raw).split(b"\n")
+    rng = np.random.default_rng(5)
+    for at in rng.integers(0, len(raw), 3):
+        copy = bytearray(raw)
+        copy[at] ^= 1
+        path = tmp_path / "log.jsonl"
+        path.write_bytes(copy)
+        record, seen = 0, 0
+        while seen + len(lines[record]) < at:
+            seen += len(lines[record]) + 1
+            record += 1
+        out = tmp_path / "verdict.json"
+        glasspool("audit", "verify", str(path), "--json", str(out), code=1)
+        assert json.loads(out.read_text())["first_bad_record"] == record
+
+
+def test_a_bundle_with_a_changed_byte_is_refused(home: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "bundle"
+    shutil.copytree(home / "bundle", copy)
+    raw = bytearray((copy / "policy.json").read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (copy / "policy.json").write_bytes(raw)
+    done = glasspool("explain", str(copy), "--out", str(tmp_path / "log"), code=2)
+    assert "policy.json" in done.stderr
+    assert not (tmp_path / "log").exists()
+
+
+def test_the_report_is_one_page(home: Path) -> None:
+    page = (home / "evaluation" / "report.html").read_text()
+    assert "SIMULATED" in page and "rule_sor" in page
+
+
+def test_interrupted_training_goes_on_to_its_end(home: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    config = str(home / "tiny.yaml")
+    glasspool("train", config, "--out", str(run), "--set", "training.max_seconds=0.001")
+    stopped = json.loads((run / "training.json").read_text())["steps"]
+    text = (run / "config.yaml").read_text().replace("max_seconds: 0.001", "max_seconds: null")
+    (run / "config.yaml").write_text(text)
+    glasspool("train", config, "--out", str(run), "--resume")
+    training = json.loads((run / "training.json").read_text())
+    assert stopped < 8192 <= training["steps"]
+    assert training["curve"][0]["step"] == 0
+
+
+def test_an_mlp_trains_and_is_evaluated_but_does_not_export(tmp_path: Path) -> None:
+    (tmp_path / "mlp.yaml").write_text(TINY.replace("POLICY", "mlp"))
+    glasspool("train", str(tmp_path / "mlp.yaml"), "--out", str(tmp_path / "run"))
+    glasspool("evaluate", str(tmp_path / "run"), "--episodes", "20", "--out", str(tmp_path / "evaluation"))
+    done = glasspool("export", str(tmp_path / "run"), "--out", str(tmp_path / "bundle"), code=2)
+    assert "additive" in done.stderr
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["train", "nosuch"], "Packaged: default"),
+        (["train", "default", "--set", "training.stepz=5"], "Did you mean 'steps'"),
+        (["train", "default", "--set", "agent.policy=additiv"], "additive"),
+        (["train", "default", "--set", "market.orders.shares=90000000"], "more than the market can bear"),
+        (["evaluate", "runs/nosuch"], "no such run folder"),
+        (["evaluate", "rule_soar"], "is not known"),
+        (["evaluate", "rule_sor", "--market", "nosuch"], "no such file"),
+        (["audit", "verify", "nosuch.jsonl"], "nosuch.jsonl"),
+        (["report", "nosuch"], "no such folder"),
+        (["export", "nosuch", "--out", "somewhere"], "nosuch"),
+        (["calibrate", "nosuch.csv.gz", "--out", "x.yaml"], "nosuch"),
+    ],
+)
+def test_wrong_input_is_one_message_and_exit_2(args: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: E501
+    monkeypatch.chdir(tmp_path)
+    done = glasspool(*args, code=2)
+    assert says in " ".join(done.stderr.split())
+    assert not list(tmp_path.iterdir())  # nothing half-written
+
+
+def test_a_truncated_data_file_is_refused(tmp_path: Path) -> None:
+    import gzip
+
+    day = tmp_path / "20131007_xyz_Trade_Tick.csv.gz"
+    day.write_bytes(gzip.compress(b"34200000,1000000,100,Q,00000001,0\n" * 2000)[:-20])
+    (tmp_path / "20131007_xyz_Quote_Tick.csv.gz").write_bytes(gzip.compress(b"34200000,999900,100,0,0,Q,0,0\n"))
+    done = glasspool("calibrate", str(day), "--out", str(tmp_path / "m.yaml"), code=2)
+    assert "20131007_xyz_Trade_Tick.csv.gz" in done.stderr
+    assert not (tmp_path / "m.yaml").exists()

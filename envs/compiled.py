@@ -1,19 +1,53 @@
 """How hot-path functions are compiled: cached on disk, and inlined into their caller.
 
-Inlining matters because a batch travels as a tuple of some thirty arrays: numba counts references to each at every call
-that is not inlined, which made a step three times slower (benchmarks/speed.md).
+Inlining matters because a batch travels as a tuple of some fifteen arrays: numba counts references to each at every call
+that is not inlined, which made a step three times slower.
+
+numba's own cache only watches the file that a function stands in, not the files of what it inlines. So the cache folder
+here is named after the contents of all files that hold compiled code: edit one, and everything is compiled afresh.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numba
 from numba import njit
 
 F = TypeVar("F", bound=Callable[..., Any])
+_KEEP = 3  # caches of earlier contents
+
+
+@cache
+def cache_folder() -> Path:
+    """The folder for this state of the code; older ones beyond the last few are removed."""
+    here = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in sorted([*here.glob("*.py"), *here.parent.glob("agents/*.py")]):
+        digest.update(path.name.encode() + path.read_bytes())
+    home = here / "__pycache__"
+    if not os.access(home if home.exists() else here, os.W_OK):
+        home = Path(tempfile.gettempdir()) / f"glasspool-{os.getuid()}"
+    folder = home / f"numba-{digest.hexdigest()[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    others = sorted((p for p in home.glob("numba-*") if p != folder), key=lambda p: p.stat().st_mtime, reverse=True)
+    for old in others[_KEEP:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
 
 
 def compiled(function: F) -> F:
     """numba's njit, cached and force-inlined; the function stays readable as plain Python (`.py_func`)."""
-    return cast(F, njit(cache=True, forceinline=True)(function))
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(cache_folder())
+    try:
+        return cast(F, njit(cache=True, forceinline=True)(function))
+    finally:
+        numba.config.CACHE_DIR = before

@@ -39,6 +39,11 @@ REASON_WORDS = {
     "NET_VOTES_LIT": "the votes for dark are too few",
     "FALLBACK_RULE_SOR": "a control handed the decision to the rule-based SOR",
     "EXPLORATION": "exploration",
+    "ON_SCHEDULE": "the order is on its schedule",
+    "VENUE_LAST_VISIT": "what the last visit to the venue found",
+    "SIGNAL_ADVERSE": "the quote's imbalance points against the order",
+    "SIGNAL_FAVOURABLE": "the quote's imbalance points the order's way",
+    "VOL_NO_DATA": "there is no reference for volatility",
 }
 
 

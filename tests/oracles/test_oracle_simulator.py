@@ -139,7 +139,7 @@ def test_a_hand_written_rule_costs_its_exact_value(case: str) -> None:
 
 @pytest.mark.parametrize("tracking", [0.0, 0.05])
 def test_pools_of_certain_size_make_every_order_cost_the_exact_value(tracking: float) -> None:
-    """One pool always offers one lot, one never anything. With tracking, an order done early still is ahead of it."""
+    """One pool always offers one lot, one never anything; with and without tracking of the schedule."""
     pool = {"beta": 0.5, "m": 1, "max": 8, "fee": 0.1, "adverse": 0.3}
     params = lot_problem("O9-M1", tracking=tracking, pools=[{**pool, "p0": 0.0}, {**pool, "p0": 1.0, "fee": -0.05}])
     for name, actions in {"optimum": solve_lot_routing(params).action, **simple_rules(params)}.items():

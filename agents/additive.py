@@ -4,9 +4,9 @@ score(route) = bias[kind] + sum over global features f[kind](x) + sum over route
 score(pace)  = bias + sum over global features f(x)
 
 Venues of an order type share their functions (kind = order type), so adding, removing or reordering venues needs no
-retraining; or every route has its own (kind = route). Functions live on equal knots over the feature's range. Functions of
-venue quality can be monotone by construction: increments are squares. Scores stay within the action box by construction:
-a kind whose largest possible score exceeds the bound is scaled down as a whole, which keeps it additive.
+retraining; or every route has its own (kind = route). Functions live on equal knots over the feature's range. Functions
+of venue quality can be monotone by construction: increments are squares. Scores stay within the action box by
+construction: a kind whose largest possible score exceeds the bound is scaled down as a whole, which keeps it additive.
 
 Only the two knots around a value are touched, in compiled code behind a torch autograd function (a naive hat-basis
 expansion is an order of magnitude slower).
@@ -14,6 +14,7 @@ expansion is an order of magnitude slower).
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import gymnasium as gym
@@ -42,9 +43,17 @@ def _locate(x: float, low: float, span: float, knots: int) -> tuple[int, float]:
 
 
 @njit(cache=True, nogil=True)
-def _forward(obs: NDArray[Any], table: NDArray[Any], bias: NDArray[Any], kind: NDArray[Any], out: NDArray[Any], low: NDArray[Any], span: NDArray[Any]) -> None:  # fmt: skip  # noqa: E501
+def _forward(
+    obs: NDArray[Any],
+    table: NDArray[Any],
+    bias: NDArray[Any],
+    kind: NDArray[Any],
+    out: NDArray[Any],
+    low: NDArray[Any],
+    span: NDArray[Any],
+) -> None:
     """out (B, 1 + R) scores; table (1 + kinds, N_GLOBAL + N_ROUTE, knots), row 0 is the pace."""
-    n_kinds, n_features, knots = table.shape
+    n_kinds, _, knots = table.shape
     shared = np.zeros(n_kinds, obs.dtype)
     for i in range(obs.shape[0]):
         for k in range(n_kinds):
@@ -65,9 +74,17 @@ def _forward(obs: NDArray[Any], table: NDArray[Any], bias: NDArray[Any], kind: N
 
 
 @njit(cache=True, nogil=True)
-def _backward(obs: NDArray[Any], grad: NDArray[Any], kind: NDArray[Any], d_table: NDArray[Any], d_bias: NDArray[Any], low: NDArray[Any], span: NDArray[Any]) -> None:  # fmt: skip  # noqa: E501
+def _backward(
+    obs: NDArray[Any],
+    grad: NDArray[Any],
+    kind: NDArray[Any],
+    d_table: NDArray[Any],
+    d_bias: NDArray[Any],
+    low: NDArray[Any],
+    span: NDArray[Any],
+) -> None:
     """Accumulate the gradient of `grad` (B, 1 + R) in d_table and d_bias (float64: sums over large batches)."""
-    n_kinds, n_features, knots = d_table.shape
+    n_kinds, _, knots = d_table.shape
     shared = np.zeros(n_kinds)
     for i in range(obs.shape[0]):
         shared[:] = 0.0
@@ -101,7 +118,7 @@ class _AdditiveScores(th.autograd.Function):
         return th.from_numpy(out)
 
     @staticmethod
-    def backward(ctx: Any, grad: th.Tensor) -> tuple[None, th.Tensor, th.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: th.Tensor) -> tuple[None, th.Tensor, th.Tensor, None]:
         obs, table = ctx.saved_tensors
         d_table, d_bias = np.zeros(table.shape), np.zeros(table.shape[0])
         _backward(obs.numpy(), np.ascontiguousarray(grad.numpy()), ctx.kind, d_table, d_bias, _LOW, _SPAN)
@@ -117,6 +134,8 @@ def route_kinds(route_types: NDArray[np.int64], share_venues: bool) -> tuple[NDA
 
 class AdditiveScores(nn.Module):
     """Parameters of the additive policy and the map from them to the effective table."""
+
+    sign: th.Tensor  # (1 + kinds, features, 1): +1 rising, -1 falling, 0 free
 
     def __init__(self, route_types: NDArray[np.int64], knots: int, share_venues: bool, monotone: bool) -> None:
         super().__init__()
@@ -142,7 +161,7 @@ class AdditiveScores(nn.Module):
 
     def forward(self, obs: th.Tensor) -> th.Tensor:
         table, bias = self.tables()
-        return _AdditiveScores.apply(obs, table, bias, self.kind)  # type: ignore[no-any-return]
+        return _AdditiveScores.apply(obs, table, bias, self.kind)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _normaliser(n_routes: int) -> tuple[th.Tensor, th.Tensor]:
@@ -153,15 +172,20 @@ def _normaliser(n_routes: int) -> tuple[th.Tensor, th.Tensor]:
 
 def _mlp(sizes: list[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+    for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), nn.Tanh()]
     return nn.Sequential(*layers)
 
 
 class _ActorCritic(nn.Module):
-    """SB3's latent extractor: the actor's output is the score vector itself; the critic is an MLP on scaled features."""
+    """SB3's latent extractor: the actor's output is the score vector itself, the critic an MLP on scaled features."""
 
-    def __init__(self, n_obs: int, actor: nn.Module | None, hidden: list[int], critic_hidden: list[int], n_routes: int) -> None:  # fmt: skip
+    low: th.Tensor  # (n_obs,) of the features' ranges
+    span: th.Tensor
+
+    def __init__(
+        self, n_obs: int, actor: nn.Module | None, hidden: list[int], critic_hidden: list[int], n_routes: int
+    ) -> None:
         super().__init__()
         self.additive = actor
         low, span = _normaliser(n_routes)
@@ -199,7 +223,8 @@ class ScorePolicy(ActorCriticPolicy):
         route_types: list[int], policy: str = "additive", knots: int = 9, share_venues: bool = True,
         monotone: bool = True, hidden: list[int] | None = None, critic_hidden: list[int] | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        self._options = (route_types, policy, knots, share_venues, monotone, hidden or [64, 64], critic_hidden or [64, 64])
+        sizes = (hidden or [64, 64], critic_hidden or [64, 64])
+        self._options = (route_types, policy, knots, share_venues, monotone, *sizes)
         kwargs["ortho_init"] = False
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
@@ -219,4 +244,8 @@ class ScorePolicy(ActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
         self.action_net = nn.Identity()  # the extractor's output already is the mean action
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        self.optimizer = self.optimizer_class(
+            self.parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]  # every optimizer class has it, the base class has not
+            **self.optimizer_kwargs,
+        )

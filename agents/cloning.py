@@ -1,7 +1,7 @@
 """A warm start: fit a score policy to what a rule-based router does, before reinforcement learning improves on it.
 
-Behaviour cloning on states that the teacher itself visits on training markets: cross-entropy between the teacher's weights
-and the softmax of the scores, and squared error of the pace score. It only sets where PPO starts.
+Behaviour cloning on states that the teacher itself visits on training markets: cross-entropy between the teacher's
+weights and the softmax of the scores, and squared error of the pace score. It only sets where PPO starts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def _pace_scores(rules: Rules, b: Batch, work: NDArray[np.float64], out: NDArray
                 out[e] = min(max(np.log(frac / (1.0 - frac)), -_PACE_LIMIT), _PACE_LIMIT)
 
 
-def demonstrations(market: Market, teacher: Router, seed: int, n_orders: int, every: int, stream: str = "train") -> tuple[NDArray[Any], ...]:  # fmt: skip  # noqa: E501
+def demonstrations(
+    market: Market, teacher: Router, seed: int, n_orders: int, every: int, stream: str = "train"
+) -> tuple[NDArray[Any], ...]:
     """(observations, weights, pace scores, masked) of every `every`-th slot of the teacher's own orders."""
     b, obs = market.batch(n_orders)
     # numbers far beyond those training deals out, so that cloning does not use up its markets
@@ -46,14 +48,20 @@ def demonstrations(market: Market, teacher: Router, seed: int, n_orders: int, ev
     while b.order["active"].any():
         teacher.propose(market, b, obs, work, weights)
         _pace_scores(market.rules, b, work, pace)
-        keep = np.flatnonzero((b.order["active"] == 1) & (weights.sum(axis=1) > 0.999) & (b.order["slot"] % every == slot % every))  # noqa: E501
-        seen.append((obs[keep].astype(np.float32), weights[keep].astype(np.float32), pace[keep].astype(np.float32), b.masked[keep].copy()))  # noqa: E501
+        keep = np.flatnonzero(
+            (b.order["active"] == 1) & (weights.sum(axis=1) > 0.999) & (b.order["slot"] % every == slot % every)
+        )
+        parts = (obs[keep].astype(np.float32), weights[keep].astype(np.float32), pace[keep].astype(np.float32))
+        seen.append((*parts, b.masked[keep].copy()))
         step_proposals(market.rules, b, work, weights, obs)
         slot += 3
     return tuple(np.concatenate([s[i] for s in seen]) for i in range(4))
 
 
-def clone(policy: ScorePolicy, market: Market, teacher: Router, seed: int, *, n_orders: int = 512, every: int = 4, passes: int = 8) -> float:  # fmt: skip  # noqa: E501
+def clone(
+    policy: ScorePolicy, market: Market, teacher: Router, seed: int, *,
+    n_orders: int = 512, every: int = 4, passes: int = 8,
+) -> float:  # fmt: skip
     """Fit the policy's mean scores to the teacher; returns the last mean loss."""
     obs, weights, pace, masked = demonstrations(market, teacher, seed, n_orders, every)
     rng = np.random.default_rng(seed)
@@ -65,12 +73,13 @@ def clone(policy: ScorePolicy, market: Market, teacher: Router, seed: int, *, n_
             allowed = scores[:, 1:].masked_fill(th.from_numpy(masked[rows]), -1e9)
             target, wanted = th.from_numpy(weights[rows]), th.from_numpy(pace[rows])
             open_routes = (~th.from_numpy(masked[rows])).float()
-            target = (1 - _SMOOTHING) * target + _SMOOTHING * open_routes / open_routes.sum(dim=1, keepdim=True).clamp(min=1)
+            n_open = open_routes.sum(dim=1, keepdim=True).clamp(min=1)
+            target = (1 - _SMOOTHING) * target + _SMOOTHING * open_routes / n_open
             known = ~wanted.isnan()
             loss = -(target * allowed.log_softmax(dim=1)).sum(dim=1).mean()
             loss = loss + 0.1 * ((scores[:, 0] - wanted.nan_to_num())[known] ** 2).mean()
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(float(loss.detach()))
     return float(np.mean(losses[-10:]))

@@ -120,7 +120,7 @@ FILL = np.dtype([
 
 
 def fills_of(market: Market, b: Batch, rows: NDArray[np.int64]) -> NDArray[np.void]:
-    """Fills of the slot just worked in `rows`; an in-slot fill is stamped at the middle of its slot. Prices exclude fees."""
+    """Fills of the slot just worked in `rows`; an in-slot fill is stamped at the slot's middle. Prices exclude fees."""
     at, routes, phases = np.nonzero(b.fill_shares[rows])
     e = rows[at]
     out = np.zeros(len(e), FILL)
@@ -142,13 +142,16 @@ def fills_of(market: Market, b: Batch, rows: NDArray[np.int64]) -> NDArray[np.vo
     out["mid_bps"], out["price_bps"], out["half_spread_bps"] = mid, mid + side * (spread + impact), half
     out["fee_bps"] = np.where(types == POST, venue["post_fee_bps"], venue["take_fee_bps"])
     for name, k in (("markout_10s_bps", lag), ("markout_300s_bps", lag_300)):
-        later = np.where(phases == NODE, tape["mid_bps"][e, n + k], (tape["mid_bps"][e, n + k] + tape["mid_bps"][e, n + k + 1]) / 2)  # noqa: E501
+        node_mid, next_mid = tape["mid_bps"][e, n + k], tape["mid_bps"][e, n + k + 1]
+        later = np.where(phases == NODE, node_mid, (node_mid + next_mid) / 2)
         out[name] = side * (later - mid) - spread
     out["arrival_usd"], out["side"] = ep["price_usd"], side
     return out
 
 
-def run_router(market: Market, router: Router, n: int, seed: int, stream: str, *, fills_orders: int = 0) -> RouterResult:
+def run_router(
+    market: Market, router: Router, n: int, seed: int, stream: str, *, fills_orders: int = 0
+) -> RouterResult:
     """Work episodes 0..n-1 of the stream; fills are kept for the first `fills_orders` of them."""
     parts: list[RouterResult] = []
     key = stream_key(seed, stream)
@@ -180,7 +183,9 @@ def _run_chunk(
     return _result(router.name, market, b, count, marks, [f for f in fills if len(f)])
 
 
-def _result(name: str, market: Market, b: Batch, count: int, marks: NDArray[np.float64], fills: list[NDArray[np.void]]) -> RouterResult:  # fmt: skip  # noqa: E501
+def _result(
+    name: str, market: Market, b: Batch, count: int, marks: NDArray[np.float64], fills: list[NDArray[np.void]]
+) -> RouterResult:
     ep, order, costs = b.episode[:count].copy(), b.order[:count].copy(), b.cost_bps[:count].copy()
     size = ep["shares"].astype(float)
     cost = order["cost_bps"]
@@ -192,7 +197,8 @@ def _result(name: str, market: Market, b: Batch, count: int, marks: NDArray[np.f
     own_price = own_mid + ep["side"] * price
     share = size / (size + ep["market_volume"])
     affected = (1 - share) * market_affected + share * own_price
-    totals = np.stack([b.total[:count][f].sum(axis=0) for f in ("attempts", "filled_orders", "routed_shares", "filled_shares")], axis=1)  # noqa: E501
+    counts = ("attempts", "filled_orders", "routed_shares", "filled_shares")
+    totals = np.stack([b.total[:count][f].sum(axis=0) for f in counts], axis=1)
     arrival = ep["side"] * own_mid + price + costs[:, FEE]
     return RouterResult(
         name=name,
@@ -217,8 +223,8 @@ def _result(name: str, market: Market, b: Batch, count: int, marks: NDArray[np.f
 
 def _joined(parts: Sequence[RouterResult]) -> RouterResult:
     first = parts[0]
-    rows = ("cost_bps", "cost_hs", "denoised_bps", "arrival_bps", "affected_bps", "components_bps", "shares", "side", "stock", "horizon_s",
-            "kind_frac", "completion_frac")  # fmt: skip
+    rows = ("cost_bps", "cost_hs", "denoised_bps", "arrival_bps", "affected_bps", "components_bps", "shares", "side",
+            "stock", "horizon_s", "kind_frac", "completion_frac")  # fmt: skip
     joined = {f: np.concatenate([getattr(p, f) for p in parts]) for f in rows}
     return RouterResult(
         name=first.name, routes=first.routes, **joined, totals=sum(p.totals for p in parts),  # type: ignore[arg-type]
@@ -226,9 +232,13 @@ def _joined(parts: Sequence[RouterResult]) -> RouterResult:
     )  # fmt: skip
 
 
-def paired_costs(market: Market, routers: Sequence[Router], n: int, seed: int, stream: str, *, fills_orders: int = 0) -> dict[str, RouterResult]:  # fmt: skip  # noqa: E501
+def paired_costs(
+    market: Market, routers: Sequence[Router], n: int, seed: int, stream: str, *, fills_orders: int = 0
+) -> dict[str, RouterResult]:
     """Every router on the same n episodes."""
     return {r.name: run_router(market, r, n, seed, stream, fills_orders=fills_orders) for r in routers}
 
 
-__all__ = ["COMPONENTS", "FILL", "IN_SLOT", "ORDER_TYPES", "TIMING", "RouterResult", "fills_of", "paired_costs", "run_router"]
+__all__ = [
+    "COMPONENTS", "FILL", "IN_SLOT", "ORDER_TYPES", "TIMING", "RouterResult", "fills_of", "paired_costs", "run_router",
+]  # fmt: skip

@@ -111,6 +111,7 @@ def exact_cost(params: OracleParams, policy: ScoringRouter) -> float:
 
     return evaluate_dark_fill_policy(params, quantities)
 
+
 # --------------------------------------------------------------------------------------------- training
 
 
@@ -122,7 +123,7 @@ class StateVecEnv(RoutingVecEnv):
         self._opening = obs[0, N_GLOBAL:].copy()
         return obs
 
-    def step_wait(self) -> tuple[Floats32, Floats32, npt.NDArray[np.bool_], list[dict[str, Any]]]:  
+    def step_wait(self) -> tuple[Floats32, Floats32, npt.NDArray[np.bool_], list[dict[str, Any]]]:
         obs, reward, done, infos = super().step_wait()
         self.finished.clear()
         obs[:, N_GLOBAL:] = self._opening

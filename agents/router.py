@@ -35,7 +35,8 @@ class Router(Protocol):
 class ScoringRouter(Protocol):
     """A router that scores: (E, n_obs) -> actions (E, 1 + R), pace score then route scores."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def scores(self, obs: Floats) -> Floats: ...
 

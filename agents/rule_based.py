@@ -1,8 +1,8 @@
 """The rule-based smart order router: the seed's table made exact, compiled, and able to say which rule fired.
 
-Each factor votes +1 (favourable to dark), 0 or -1. Boundaries are decided on integers: shares, ADV, quotes in $0.000001,
-order counts. Rules, in order: controls and masks; time running out and behind schedule (take); volatility veto and venue
-veto; net votes; best venue and its order type; what is not sent dark is a lit post.
+Each factor votes +1 (favourable to dark), 0 or -1. Boundaries are decided on integers: shares, ADV, quotes in
+$0.000001, order counts. Rules, in order: controls and masks; time running out and behind schedule (take); volatility
+veto and venue veto; net votes; best venue and its order type; what is not sent dark is a lit post.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..configs.rule_sor import RuleSorConfig
 from ..envs.compiled import compiled
 from ..envs.market import Market
 from ..envs.quotes import quote_e6
-from ..envs.state import CARDS, PING, POST, REST, TAKE, Batch
+from ..envs.state import CARDS, PING, POST, REST, TAKE, Batch, Row
 from ..envs.venues import Rules
 
 RULE_MASKED, RULE_TIME, RULE_NOTHING_DUE, RULE_VETO_VOL, RULE_VETO_VENUE, RULE_NET_VOTES, RULE_DARK = range(7)
@@ -105,7 +105,7 @@ def volatility_vote(sor: SorRules, vol_ratio: float, nbbo_moves: float) -> int:
 
 
 @compiled
-def venue_vote(sor: SorRules, card: np.void, which: int) -> int:
+def venue_vote(sor: SorRules, card: Row, which: int) -> int:
     """Vote on a venue from its scorecard row (`which`: 0 ping, 1 rest). Too small a sample is 0, checked first."""
     if card.attempts < sor.min_attempts or card.markouts < sor.min_fills:
         return 0
@@ -118,7 +118,7 @@ def venue_vote(sor: SorRules, card: np.void, which: int) -> int:
 
 
 @compiled
-def _value(card: np.void, fee_hs: float, saving_hs: float) -> float:
+def _value(card: Row, fee_hs: float, saving_hs: float) -> float:
     """Fill rate x (saving + markout - fee), half spreads."""
     if card.attempts == 0 or card.markouts == 0:
         return 0.0
@@ -126,7 +126,9 @@ def _value(card: np.void, fee_hs: float, saving_hs: float) -> float:
 
 
 @compiled
-def _best_dark(rules: Rules, sor: SorRules, b: Batch, e: int, kind: int, three: int, why: np.void, votes: np.ndarray) -> int:
+def _best_dark(
+    rules: Rules, sor: SorRules, b: Batch, e: int, kind: int, three: int, why: Row, votes: np.ndarray
+) -> int:
     """Route of the best eligible pool, or -1; `why.venue` gets its vote, `votes` (V,) each pool's own."""
     which = 0 if kind == PING else 1
     half = b.tape[e, b.order[e].slot].half_spread_bps
@@ -201,7 +203,7 @@ def split_due(rules: Rules, b: Batch, e: int, behind_s: float, max_slices: float
 
 
 @compiled
-def decide(rules: Rules, sor: SorRules, b: Batch, e: int, weights: np.ndarray, why: np.void, votes: np.ndarray) -> float:
+def decide(rules: Rules, sor: SorRules, b: Batch, e: int, weights: np.ndarray, why: Row, votes: np.ndarray) -> float:
     """Write weights over routes and why; return the shares to work. `votes` (V,): each pool's vote or VENUE_MASKED."""
     ep, order = b.episode[e], b.order[e]
     row = b.tape[e, order.slot]
@@ -290,7 +292,10 @@ class RuleSor:
         self.why = np.zeros(0, WHY)
         self.votes = np.zeros((0, 0), np.int64)
 
-    def propose(self, market: Market, b: Batch, obs: NDArray[np.float64], work: NDArray[np.float64], weights: NDArray[np.float64]) -> None:  # fmt: skip  # noqa: E501
+    def propose(
+        self, market: Market, b: Batch, obs: NDArray[np.float64], work: NDArray[np.float64],
+        weights: NDArray[np.float64],
+    ) -> None:  # fmt: skip
         if self.votes.shape != (b.order.shape[0], market.rules.n_venues):
             self.why = np.zeros(b.order.shape[0], WHY)
             self.votes = np.zeros((b.order.shape[0], market.rules.n_venues), np.int64)

@@ -1,7 +1,8 @@
 """The exported additive policy as it decides: integer tables, float64 features, no torch.
 
-Each contribution is rounded to a whole number of 1e-9 and the decision is made on the integer sum, so a logged explanation
-adds up to the last digit and a replay is exact. This runtime is the authority; SB3's float32 scores agree to 1e-5.
+Each contribution is rounded to a whole number of 1e-9 and the decision is made on the integer sum, so a logged
+explanation adds up to the last digit and a replay is exact. This runtime is the authority; SB3's float32 scores agree
+to 1e-5.
 """
 
 from __future__ import annotations
@@ -30,7 +31,14 @@ def _interpolate_e9(values: NDArray[np.int64], position: float) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _contributions(obs: NDArray[np.float64], table: NDArray[np.int64], kind: NDArray[np.int64], low: NDArray[np.float64], span: NDArray[np.float64], out: NDArray[np.int64]) -> None:  # fmt: skip  # noqa: E501
+def _contributions(
+    obs: NDArray[np.float64],
+    table: NDArray[np.int64],
+    kind: NDArray[np.int64],
+    low: NDArray[np.float64],
+    span: NDArray[np.float64],
+    out: NDArray[np.int64],
+) -> None:
     """out (1 + R, N_GLOBAL + N_ROUTE): what each feature adds to the pace score (row 0) and to each route's score."""
     knots = table.shape[2]
     for i in range(out.shape[0]):
@@ -46,7 +54,15 @@ def _contributions(obs: NDArray[np.float64], table: NDArray[np.int64], kind: NDA
 
 
 @njit(cache=True, nogil=True)
-def _scores(obs: NDArray[np.float64], table: NDArray[np.int64], bias: NDArray[np.int64], kind: NDArray[np.int64], low: NDArray[np.float64], span: NDArray[np.float64], out: NDArray[np.int64]) -> None:  # fmt: skip  # noqa: E501
+def _scores(
+    obs: NDArray[np.float64],
+    table: NDArray[np.int64],
+    bias: NDArray[np.int64],
+    kind: NDArray[np.int64],
+    low: NDArray[np.float64],
+    span: NDArray[np.float64],
+    out: NDArray[np.int64],
+) -> None:
     """The same sums without the parts, sharing the global part of a kind over its routes."""
     n_kinds, knots = table.shape[0], table.shape[2]
     shared = np.zeros(n_kinds, np.int64)
@@ -105,7 +121,8 @@ class AdditiveRuntime:
 
     def for_routes(self, route_types: NDArray[np.int64], name: str) -> AdditiveRuntime:
         """The same functions on another set of venues (venue-shared tables only)."""
-        return AdditiveRuntime(self.table_e9, self.bias_e9, 1 + np.asarray(route_types, np.int64), self.kind_names, name)
+        kind = 1 + np.asarray(route_types, np.int64)
+        return AdditiveRuntime(self.table_e9, self.bias_e9, kind, self.kind_names, name)
 
     def to_json(self) -> dict[str, Any]:
         """Readable tables: knots in the feature's own unit, values in 1e-9 of a score."""

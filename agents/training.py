@@ -43,7 +43,8 @@ def make_ppo(config: ExperimentConfig, env: RoutingVecEnv, seed: int, tensorboar
         return t.learning_rate * (floor + (1 - floor) * left)
 
     model = PPO(
-        ScorePolicy, env, seed=seed, device="cpu", verbose=0, tensorboard_log=None if tensorboard is None else str(tensorboard),
+        ScorePolicy, env, seed=seed, device="cpu", verbose=0,
+        tensorboard_log=None if tensorboard is None else str(tensorboard),
         learning_rate=rate, n_steps=t.steps_per_rollout, batch_size=t.batch_size, n_epochs=t.epochs, gamma=t.discount,
         gae_lambda=t.gae_lambda, clip_range=t.clip_range, ent_coef=t.entropy_coef, vf_coef=t.value_coef,
         max_grad_norm=t.max_grad_norm,
@@ -68,11 +69,14 @@ class Curve:
 
 
 class Progress(BaseCallback):
-    """After every rollout: training slippage to TensorBoard and the progress bar; now and then: validation, checkpoint."""
+    """After every rollout: training slippage to TensorBoard and the progress bar; at times: validation, checkpoint."""
 
-    def __init__(self, config: ExperimentConfig, market: Market, folder: Path | None, seed: int, curve: Curve, report: Any) -> None:  # fmt: skip  # noqa: E501
+    def __init__(
+        self, config: ExperimentConfig, market: Market, folder: Path | None, seed: int, curve: Curve, report: Any
+    ) -> None:
         super().__init__()
-        self.config, self.market, self.folder, self.seed, self.curve, self.report = config, market, folder, seed, curve, report
+        self.config, self.market, self.folder, self.seed = config, market, folder, seed
+        self.curve, self.report = curve, report
         t = config.training
         self.every = max(1, t.steps // t.validations)
         self.next_validation = self.every
@@ -117,7 +121,7 @@ class Progress(BaseCallback):
         mine, theirs = costs[router.name], costs["rule_sor"]
         gap = mine.denoised_bps - theirs.denoised_bps
         half_width = 1.96 * gap.std(ddof=1) / math.sqrt(n)
-        point = {
+        point: dict[str, Any] = {
             "step": int(self.num_timesteps),
             "seconds": round(self.elapsed(), 2),
             "train_slippage_bps": None if math.isnan(self.train_bps) else self.train_bps,
@@ -154,7 +158,9 @@ def write_training_json(folder: Path, config: ExperimentConfig, seed: int, curve
     partial.replace(folder / "training.json")
 
 
-def train(config: ExperimentConfig, seed: int, folder: Path | None, *, resume: bool = False, report: Any = None) -> tuple[PPO, Curve]:  # noqa: E501
+def train(
+    config: ExperimentConfig, seed: int, folder: Path | None, *, resume: bool = False, report: Any = None
+) -> tuple[PPO, Curve]:
     """Train one seed. With a folder: `policy.zip` (the best on the validation markets), `training.json`, checkpoints.
 
     `report(step, train_slippage_bps, curve)` is called after every rollout.
@@ -180,7 +186,8 @@ def train(config: ExperimentConfig, seed: int, folder: Path | None, *, resume: b
     if left > 0:
         progress = Progress(config, market, folder, seed, curve, report)
         progress.next_validation = model.num_timesteps + progress.every
-        model.learn(left, callback=[progress, _StopInTime(progress, t.max_seconds)], reset_num_timesteps=False, tb_log_name="ppo")
+        callbacks: list[BaseCallback] = [progress, _StopInTime(progress, t.max_seconds)]
+        model.learn(left, callback=callbacks, reset_num_timesteps=False, tb_log_name="ppo")
     if folder is not None:
         best = folder / "best.zip"
         best.replace(folder / "policy.zip") if best.is_file() else model.save(folder / "policy.zip")

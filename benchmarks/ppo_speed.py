@@ -1,5 +1,6 @@
-"""PPO steps a second: SB3 out of the box, the native vector environment, and the same settings on an environment that does
-nothing. One run on one machine; the ratios are what counts. `python benchmarks/ppo_speed.py` rewrites ppo_speed.md.
+"""PPO steps a second: SB3 out of the box, the native vector environment, and the same settings on an environment that
+does nothing. One run on one machine; the ratios are what counts. `python benchmarks/ppo_speed.py` rewrites
+ppo_speed.md.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ def main() -> None:
         return EpisodeBatch(market, config.training.n_envs, 1, in_half_spreads=True, reduce_variance=True)
 
     plain = PPO("MlpPolicy", DummyVecEnv([lambda: VwapRoutingEnv(market=market)] * 8), device="cpu", seed=1)
+    out_of_the_box = "SB3 out of the box: 8 single environments in DummyVecEnv, MlpPolicy, default hyperparameters"
     rows = {
-        "SB3 out of the box: 8 single environments in DummyVecEnv, MlpPolicy, default hyperparameters": steps_per_second(plain, 16_384),
+        out_of_the_box: steps_per_second(plain, 16_384),
         "native vector environment, default config (additive policy, 1,024 orders)": steps_per_second(
             make_ppo(config, RoutingVecEnv(batch()), 1, None), 655_360
         ),
@@ -63,10 +65,11 @@ def main() -> None:
     box, native, nothing = rows.values()
     lines = [
         "# PPO end to end", "",
-        f"`python benchmarks/ppo_speed.py`, one run, torch on one thread; {os.cpu_count()} cores, {platform.machine()}, "
-        f"{date.today().isoformat()}.", "", "| what | steps/s |", "|---|---|",
+        f"`python benchmarks/ppo_speed.py`, one run, torch on one thread; {os.cpu_count()} cores, "
+        f"{platform.machine()}, {date.today().isoformat()}.", "", "| what | steps/s |", "|---|---|",
         *(f"| {name} | {value:,.0f} |" for name, value in rows.items()), "",
-        f"Native over out of the box: **{native / box:.1f}** times. Native over doing nothing: {native / nothing:.0%}.", "",
+        f"Native over out of the box: **{native / box:.1f}** times. Native over doing nothing: {native / nothing:.0%}.",
+        "",
     ]  # fmt: skip
     text = "\n".join(lines)
     Path(__file__).with_name("ppo_speed.md").write_text(text)

@@ -20,7 +20,8 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def section(e: dict[str, Any]) -> str:
-    paths = "real price paths, spreads and volumes; simulated fills" if e["price_paths"] == "replayed" else "synthetic tapes"
+    replayed = e["price_paths"] == "replayed"
+    paths = "real price paths, spreads and volumes; simulated fills" if replayed else "synthetic tapes"
     parts = [
         f"## {e['market']}: {e['episodes']} held-out parents, {paths}",
         f"Training seeds {', '.join(map(str, e['seeds']))}; test seed {e['test_seed']}; created {e['created']}.",

@@ -1,7 +1,7 @@
 """How hot-path functions are compiled: cached on disk, and inlined into their caller.
 
-Inlining matters because a batch travels as a tuple of some fifteen arrays: numba counts references to each at every call
-that is not inlined, which made a step three times slower.
+Inlining matters because a batch travels as a tuple of some fifteen arrays: numba counts references to each at every
+call that is not inlined, which made a step three times slower.
 
 numba's own cache only watches the file that a function stands in, not the files of what it inlines. So the cache folder
 here is named after the contents of all files that hold compiled code: edit one, and everything is compiled afresh.
@@ -45,9 +45,10 @@ def cache_folder() -> Path:
 
 def compiled(function: F) -> F:
     """numba's njit, cached and force-inlined; the function stays readable as plain Python (`.py_func`)."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(cache_folder())
+    settings: Any = numba.config  # filled in when numba loads, so no type checker sees its names
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = str(cache_folder())
     try:
         return cast(F, njit(cache=True, forceinline=True)(function))
     finally:
-        numba.config.CACHE_DIR = before
+        settings.CACHE_DIR = before

@@ -1,4 +1,4 @@
-"""Pre-trade controls: which routes are masked, and how a proposal becomes child orders. Every router passes through here."""
+"""Pre-trade controls: which routes are masked, and how a proposal becomes child orders. Every router passes here."""
 
 from __future__ import annotations
 
@@ -114,7 +114,10 @@ def keep_best_routes(weights: np.ndarray, max_routes: int, cut: float) -> None:
 
 @compiled
 def split_lots(lots: int, weights: np.ndarray, cap_lots: np.ndarray, out: np.ndarray) -> int:
-    """Whole lots by largest remainder (ties: route order); overflow of a cap goes to the next remainder. Returns lots placed."""
+    """Whole lots by largest remainder (ties: route order); overflow of a cap goes to the next remainder.
+
+    Returns the lots placed.
+    """
     n = weights.shape[0]
     placed = 0
     remainder = np.zeros(n)
@@ -143,10 +146,10 @@ def child_orders(
     route_cap: np.ndarray, lot_shares: int, max_routes: int, weight_cut: float, completing: int, dark_room: int,
     child: np.ndarray,
 ) -> None:  # fmt: skip
-    """What a proposal becomes, from plain values alone: `child` (R,) shares. Simulation and audit call this one function.
+    """What a proposal becomes, from plain values alone: `child` (R,) shares. Simulation and audit call this function.
 
-    `completing`: the route that takes all that is left because this is the last slot, or -1. `dark_room`: shares that may
-    still be sent dark. `weights` (R,) is overwritten with what was used.
+    `completing`: the route that takes all that is left because this is the last slot, or -1. `dark_room`: shares that
+    may still be sent dark. `weights` (R,) is overwritten with what was used.
     """
     child[:] = 0
     n = weights.shape[0]

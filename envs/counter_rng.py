@@ -51,6 +51,7 @@ def uniform(key: np.uint64, slot: int, index: int) -> float:
 @compiled
 def normal_quantile(p: float) -> float:
     """Inverse of the standard normal distribution function (AS 241, PPND16)."""
+    # fmt: off
     q = p - 0.5
     if abs(q) <= 0.425:
         r = 0.180625 - q * q
@@ -79,6 +80,7 @@ def normal_quantile(p: float) -> float:
                   + 7.86869131145613259100e-4) * r + 1.48753612908506148525e-2) * r + 1.36929880922735805310e-1) * r
                + 5.99832206555887937690e-1) * r + 1.0
     return -num / den if q < 0 else num / den
+    # fmt: on
 
 
 @compiled

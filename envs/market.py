@@ -29,7 +29,10 @@ def stream_key(seed: int, stream: str) -> np.uint64:
 
 
 @compiled
-def reset_rows(rules: Rules, key: np.uint64, rows: NDArray[np.int64], numbers: NDArray[np.int64], b: Batch, obs: NDArray[np.float64]) -> None:  # fmt: skip  # noqa: E501
+def reset_rows(
+    rules: Rules, key: np.uint64, rows: NDArray[np.int64], numbers: NDArray[np.int64], b: Batch,
+    obs: NDArray[np.float64],
+) -> None:  # fmt: skip
     """Draw episodes `numbers` into `rows`, generate their tapes, start the orders, write the observations."""
     for i in range(rows.shape[0]):
         e = rows[i]
@@ -56,7 +59,9 @@ def advance(rules: Rules, b: Batch, e: int, obs: NDArray[np.float64]) -> None:
 
 
 @compiled
-def step_proposals(rules: Rules, b: Batch, work: NDArray[np.float64], weights: NDArray[np.float64], obs: NDArray[np.float64]) -> None:  # fmt: skip  # noqa: E501
+def step_proposals(
+    rules: Rules, b: Batch, work: NDArray[np.float64], weights: NDArray[np.float64], obs: NDArray[np.float64]
+) -> None:
     """One slot for every active row, from proposals: shares to work (E,) and weights over routes (E, R)."""
     for e in range(b.order.shape[0]):
         if b.order[e].active == 1:
@@ -65,7 +70,9 @@ def step_proposals(rules: Rules, b: Batch, work: NDArray[np.float64], weights: N
 
 
 @compiled
-def proposals_from_scores(rules: Rules, b: Batch, actions: NDArray[np.float64], work: NDArray[np.float64], weights: NDArray[np.float64]) -> None:  # fmt: skip  # noqa: E501
+def proposals_from_scores(
+    rules: Rules, b: Batch, actions: NDArray[np.float64], work: NDArray[np.float64], weights: NDArray[np.float64]
+) -> None:
     """Actions (E, 1 + R), pace score then route scores -> shares to work (E,) and weights (E, R)."""
     for e in range(b.order.shape[0]):
         if b.order[e].active == 1:
@@ -88,10 +95,10 @@ def _refuse_oversized(config: MarketConfig, rules: Rules) -> None:
             volume = min(so_far[min(SESSION_S, s + length)] - so_far[s] for s in starts) * stock.adv_shares
             if orders.shares > orders.max_participation_frac * volume:
                 raise UserError(
-                    f"orders.shares = {orders.shares:,} is {orders.shares / max(volume, 1.0):.0%} of the {volume:,.0f} shares that "
-                    f"{stock.name!r} is expected to trade in {minutes:g} minutes, more than the market can bear "
-                    f"(orders.max_participation_frac {orders.max_participation_frac:.0%}). Lower shares, lengthen "
-                    "horizon_minutes, or raise the cap if you mean it."
+                    f"orders.shares = {orders.shares:,} is {orders.shares / max(volume, 1.0):.0%} of the "
+                    f"{volume:,.0f} shares that {stock.name!r} is expected to trade in {minutes:g} minutes, more than "
+                    f"the market can bear (orders.max_participation_frac {orders.max_participation_frac:.0%}). Lower "
+                    "shares, lengthen horizon_minutes, or raise the cap if you mean it."
                 )
 
 

@@ -1,8 +1,8 @@
-"""The compiled step: one interval of one parent order. The batch is a loop over it; the single environment a batch of one.
+"""The compiled step: one interval of one parent order. The batch loops over it; the single environment is a batch of 1.
 
-Order inside a slot: pings and the node part of rests at t_n, lit take at t_n, then rests and posts until t_{n+1}, then the
-close of the slot (impact, leak, scorecards, accounts). Equations: market model, sections 2.3, 3 and 5. All prices are in
-bps of the arrival mid; `s` is the client's side; costs are positive when they hurt.
+Order inside a slot: pings and the node part of rests at t_n, lit take at t_n, then rests and posts until t_{n+1}, then
+the close of the slot (impact, leak, scorecards, accounts). Equations: market model, sections 2.3, 3 and 5. All prices
+are in bps of the arrival mid; `s` is the client's side; costs are positive when they hurt.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from .state import (
     TIMING,
     TRANSIENT,
     Batch,
+    Row,
 )
 from .venues import UNLIMITED_SHARES, Rules
 
@@ -178,11 +179,13 @@ def meet_standing(rules: Rules, b: Batch, e: int, v: int, leaves: int) -> int:
 
 
 @compiled
-def meet_arrivals(rules: Rules, b: Batch, e: int, v: int, leaves: int, mean: float, gamma_bps: float) -> tuple[int, float]:
-    """Shares filled inside the slot by Poisson(mean) contra orders, and the sum of shares x own fast alpha of each, bps.
+def meet_arrivals(
+    rules: Rules, b: Batch, e: int, v: int, leaves: int, mean: float, gamma_bps: float
+) -> tuple[int, float]:
+    """Shares filled inside the slot by Poisson(mean) contra orders, and the sum of shares x own fast alpha, bps.
 
-    Each arrival draws its own tilted fast alpha a ~ N(-s gamma, sigma_f^2) (market model, section 1); only the part that
-    the arrival's tilt displaces is kept, its mean, plus noise.
+    Each arrival draws its own tilted fast alpha a ~ N(-s gamma, sigma_f^2) (market model, section 1); only the part
+    that the arrival's tilt displaces is kept, its mean, plus noise.
     """
     ep, ven, state = b.episode[e], b.venue[e, v], b.venue_state[e, v]
     n = b.order[e].slot
@@ -227,7 +230,7 @@ def _fill_dark(rules: Rules, b: Batch, e: int, r: int) -> None:
 
 @compiled
 def _fill_post(rules: Rules, b: Batch, e: int, r: int) -> None:
-    """Pegged post: flow (6), fewer fills when the price runs our way; print at B_n + eps/2 - a, less the half spread."""
+    """Pegged post: flow (6), fewer fills when the price runs our way; print at B_n + eps/2 - a less the half spread."""
     ep, v = b.episode[e], rules.route_venue[r]
     ven, row = b.venue[e, v], b.tape[e, b.order[e].slot]
     vol_ratio = (row.vol_bps / max(ep.vol_bps, 1e-12)) ** rules.toxicity_vol_exponent
@@ -338,14 +341,14 @@ def _account(rules: Rules, b: Batch, e: int) -> None:
         cost[LEFTOVER] += leaves * (row.half_spread_bps + _instant_bps(rules, ep, row, float(leaves)))
     elif last and left > 0:
         lots = left / rules.lot_shares
-        cost[LEFTOVER] += rules.lot_shares * (rules.leftover_linear_bps * lots + rules.leftover_quadratic_bps * lots * lots)
+        cost[LEFTOVER] += rules.lot_shares * (
+            rules.leftover_linear_bps * lots + rules.leftover_quadratic_bps * lots * lots
+        )
     carry = order.remaining_shares / size - row.volume_left_frac
     frac = row.volume_left_frac - b.tape[e, n + 1].volume_left_frac
     if not rules.expected_accounting:
         cost[TIMING] += size * s * (carry * (next_mid - row.mid_bps) - frac * (row.slot_vwap_bps - next_mid))
-    order.martingale_bps = (
-        s * row.eps_bps * (carry + 0.5 * frac - (node_shares + rest_inside) / size) + shock / size
-    )
+    order.martingale_bps = s * row.eps_bps * (carry + 0.5 * frac - (node_shares + rest_inside) / size) + shock / size
     order.take_shares += take
     order.post_shares += post
     order.dark_shares += dark
@@ -377,7 +380,7 @@ def _account(rules: Rules, b: Batch, e: int) -> None:
 
 
 @compiled
-def _instant_bps(rules: Rules, ep: np.void, row: np.void, take: float) -> float:
+def _instant_bps(rules: Rules, ep: Row, row: Row, take: float) -> float:
     """eta sigma_d m_sigma (x / V_n)^b, the slot's takes together (splitting them over venues saves nothing)."""
     if take <= 0.0:
         return 0.0
@@ -387,7 +390,7 @@ def _instant_bps(rules: Rules, ep: np.void, row: np.void, take: float) -> float:
 
 @compiled
 def _impact(
-    rules: Rules, ep: np.void, order: np.void, row: np.void, effective: float, paying: int, pull: float, lost: float,
+    rules: Rules, ep: Row, order: Row, row: Row, effective: float, paying: int, pull: float, lost: float,
     cost: np.ndarray, extra: np.ndarray,
 ) -> None:  # fmt: skip
     """Charge the slot's `paying` shares for impact and leak, then move the kernels (equation 4)."""

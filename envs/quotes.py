@@ -19,7 +19,7 @@ def own_impact_bps(b: Batch, e: int) -> float:
 
 @compiled
 def quote_e6(rules: Rules, b: Batch, e: int) -> tuple[int, int]:
-    """Bid and ask at the decision. Each side is the nearest legal tick, at least one tick apart unless locked or crossed."""
+    """Bid and ask at the decision, each at the nearest legal tick, at least one apart unless locked or crossed."""
     ep = b.episode[e]
     row = b.tape[e, b.order[e].slot]
     mid_bps = row.mid_bps + ep.side * own_impact_bps(b, e)

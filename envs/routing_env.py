@@ -19,23 +19,27 @@ from .vector_env import EpisodeBatch, spaces_of
 class VwapRoutingEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     """Route a VWAP parent order over lit and dark venues.
 
-    Action: `Box(-20, 20, (1 + n_routes,))`, pace score then one score a route (`docs/environment.md`). Observation: the feature
-    table, flat. Reward: minus the slot's part of the parent's cost in bps against the unaffected VWAP; rewards of an episode
-    add to minus `info["vwap_slippage_bps"]` of the last step (to 1e-9). Ends (terminated) when the order is done.
+    Action: `Box(-20, 20, (1 + n_routes,))`, pace score then one score a route (`docs/environment.md`). Observation: the
+    feature table, flat. Reward: minus the slot's part of the parent's cost in bps against the unaffected VWAP; rewards
+    of an episode add to minus `info["vwap_slippage_bps"]` of the last step (to 1e-9). Ends (terminated) when the order
+    is done.
 
-    `reset(seed=s)` starts at episode 0 of stream s, so seed and count of resets fix the episode; `options={"episode": k}` asks for one.
+    `reset(seed=s)` starts at episode 0 of stream s, so seed and count of resets fix the episode;
+    `options={"episode": k}` asks for one.
     """
 
-    metadata = {"render_modes": []}
+    metadata = {"render_modes": []}  # noqa: RUF012  Gymnasium declares it so
 
     def __init__(self, config: str | Path | MarketConfig | None = None, *, market: Market | None = None) -> None:
         if market is None:
             market = Market(config if isinstance(config, MarketConfig) else load_market(config or "base"))
         self.market = market
-        self.observation_space, self.action_space = spaces_of(market)
+        self.observation_space, self.action_space = spaces_of(market)  # type: ignore[assignment]  # a Box of either float
         self._core = EpisodeBatch(market, 1, 0)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.float32], dict[str, Any]]:  # noqa: E501
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         super().reset(seed=seed)
         core = self._core
         episode = (options or {}).get("episode")
@@ -63,7 +67,7 @@ class VwapRoutingEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     def _info(self) -> dict[str, Any]:
         order, episode = self._core.batch.order[0], self._core.batch.episode[0]
         return {
-            "episode": int(episode["number"]),
+            "episode_number": int(episode["number"]),  # `episode` belongs to Monitor wrappers
             "side": int(episode["side"]),
             "ordered_shares": int(episode["shares"]),
             "remaining_shares": int(order["remaining_shares"]),

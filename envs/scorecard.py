@@ -1,7 +1,7 @@
 """The venue scorecard: what every router knows of a venue, from a noisy history and its own fills.
 
-Rows per venue: ping, rest, post. A child order with a fill counts as filled; a markout is the mid's move from the print's
-midpoint over 10 s, in half spreads of the day, + = the price went our way. Everybody reads the same numbers.
+Rows per venue: ping, rest, post. A child order with a fill counts as filled; a markout is the mid's move from the
+print's midpoint over 10 s, in half spreads of the day, + = the price went our way. Everybody reads the same numbers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from .compiled import compiled
 from .counter_rng import binomial, derive, log_uniform, normal, uniform
-from .state import CARD_OF_TYPE, Batch
+from .state import CARD_OF_TYPE, Batch, Row
 from .venues import Rules
 
 _NODES, _WEIGHTS = (a for a in np.polynomial.hermite_e.hermegauss(15))
@@ -103,12 +103,12 @@ def open_scorecards(rules: Rules, b: Batch, e: int) -> None:
 
 
 @compiled
-def shrunk_fill_rate(row: np.void, card: int) -> float:
+def shrunk_fill_rate(row: Row, card: int) -> float:
     return (row.filled + FILL_PRIOR_WEIGHT * FILL_PRIOR[card]) / (row.attempts + FILL_PRIOR_WEIGHT)
 
 
 @compiled
-def shrunk_markout_hs(row: np.void) -> float:
+def shrunk_markout_hs(row: Row) -> float:
     return row.markout_hs_sum / (row.markouts + MARKOUT_PRIOR_WEIGHT)
 
 
@@ -138,8 +138,8 @@ def record_fills(rules: Rules, b: Batch, e: int, n: int) -> None:
 def settle_markouts(rules: Rules, b: Batch, e: int, n: int) -> None:
     """At the start of slot n, the markouts that have become known enter the scorecard.
 
-    A fill is valued at the first node at least 10 s after it: exactly 10 s for a node fill, 10 to 20 s for a fill inside a
-    slot of 10 s, which shows up to 8 % more of the slow alpha. No markout is used before its time.
+    A fill is valued at the first node at least 10 s after it: exactly 10 s for a node fill, 10 to 20 s for a fill
+    inside a slot of 10 s, which shows up to 8 % more of the slow alpha. No markout is used before its time.
     """
     ring = b.pending.shape[3]
     ep = b.episode[e]

@@ -6,7 +6,7 @@ One record a row keeps everything that a step reads on neighbouring cache lines,
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,9 @@ PENDING = np.dtype([("count", "i8"), ("mid_bps_sum", "f8")])
 
 VENUE_TOTAL = np.dtype([("attempts", "i8"), ("filled_orders", "i8"), ("routed_shares", "i8"), ("filled_shares", "i8")])
 # fmt: on
+
+
+Row = Any  # one record of an array below: compiled code reads its fields as attributes, which no type of numpy's says
 
 
 class Batch(NamedTuple):

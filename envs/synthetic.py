@@ -1,7 +1,7 @@
 """The calibrated generator: one episode's stock, venues, order and tape from (market, seed, episode number).
 
-Mid and alphas follow the market model, section 1, in its in-slot form with one sub-step a slot (K = 1): the fast alpha of
-a node is spent inside its slot, so the price base of in-slot fills is B = M + A_f (1 - E_f).
+Mid and alphas follow the market model, section 1, in its in-slot form with one sub-step a slot (K = 1): the fast alpha
+of a node is spent inside its slot, so the price base of in-slot fills is B = M + A_f (1 - E_f).
 Signed noise is drawn for a buyer and multiplied by the side, so a mirrored episode is mirrored exactly.
 """
 
@@ -15,7 +15,7 @@ from ..configs.market import N_CURVE_BINS, SESSION_S
 from .compiled import compiled
 from .counter_rng import derive, gamma, log_uniform, normal, uniform
 from .scorecard import open_scorecards
-from .state import Batch
+from .state import Batch, Row
 from .venues import UNLIMITED_SHARES, Rules
 
 STREAM_ORDER, STREAM_STOCK, STREAM_VENUE, STREAM_MID, STREAM_VOLUME, STREAM_NOISE, STREAM_SHUFFLE = range(7)
@@ -36,7 +36,7 @@ def draw_episode(rules: Rules, stream_key: np.uint64, number: int, b: Batch, e: 
 
 
 @compiled
-def _draw_stock(rules: Rules, ep: np.void) -> None:
+def _draw_stock(rules: Rules, ep: Row) -> None:
     key = derive(ep.key, STREAM_STOCK)
     u = uniform(key, 0, 0)
     index = 0
@@ -68,7 +68,7 @@ def _draw_stock(rules: Rules, ep: np.void) -> None:
 
 
 @compiled
-def _draw_order(rules: Rules, ep: np.void) -> None:
+def _draw_order(rules: Rules, ep: Row) -> None:
     key = derive(ep.key, STREAM_ORDER)
     dt = rules.interval_s
     if rules.side == 0:
@@ -100,7 +100,7 @@ def _draw_order(rules: Rules, ep: np.void) -> None:
 
 
 @compiled
-def expected_volume(rules: Rules, ep: np.void, from_s: float, to_s: float) -> float:
+def expected_volume(rules: Rules, ep: Row, from_s: float, to_s: float) -> float:
     """ADV times the volume curve between two times of the session, shares."""
     curve = rules.stock[ep.stock].volume_curve
     total = 0.0
@@ -112,7 +112,7 @@ def expected_volume(rules: Rules, ep: np.void, from_s: float, to_s: float) -> fl
 
 @compiled
 def draw_venues(rules: Rules, b: Batch, e: int) -> None:
-    """Venue quality of the episode: archetypes permuted over the venue names, then jittered (market model, section 7)."""
+    """Venue quality of the episode: archetypes permuted over the venue names, then jittered (market model, 7)."""
     ep = b.episode[e]
     n_dark = rules.n_venues - rules.n_lit
     order = np.arange(max(1, rules.dark.shape[0]))
@@ -138,7 +138,7 @@ def _mils_to_bps(mils: float, price_usd: float) -> float:
 
 
 @compiled
-def _draw_lit(rules: Rules, ep: np.void, ven: np.void, v: int) -> None:
+def _draw_lit(rules: Rules, ep: Row, ven: Row, v: int) -> None:
     arch = rules.lit[v]
     pnl_hs = rules.post_pnl_hs[ep.stock, v]
     flow, take_mils, post_mils, beta = 1.0, arch.take_fee_mils, arch.post_fee_mils, arch.size_beta
@@ -165,7 +165,7 @@ def _draw_lit(rules: Rules, ep: np.void, ven: np.void, v: int) -> None:
 
 
 @compiled
-def _draw_dark(rules: Rules, ep: np.void, ven: np.void, a: int) -> None:
+def _draw_dark(rules: Rules, ep: Row, ven: Row, a: int) -> None:
     arch = rules.dark[a]
     key = ven.key
     ven.archetype = a
@@ -202,7 +202,7 @@ def _draw_dark(rules: Rules, ep: np.void, ven: np.void, a: int) -> None:
 
 
 @compiled
-def _size_law(rules: Rules, ep: np.void, ven: np.void, cdf: np.ndarray) -> None:
+def _size_law(rules: Rules, ep: Row, ven: Row, cdf: np.ndarray) -> None:
     """Cumulative law Pr[S <= k] of Pr[S = k] ~ k^-beta, k = 1..n_sizes lots, and its mean in shares."""
     if ven.n_sizes == 0:
         ven.mean_size_shares = float(UNLIMITED_SHARES)
@@ -290,8 +290,9 @@ def _draw_mid(rules: Rules, b: Batch, e: int) -> None:
     sd_h, rho_h = rules.spread_noise
     sd_v, rho_v = rules.vol_noise
     e_f, e_s = math.exp(-dt / ep.tau_fast_s), math.exp(-dt / ep.tau_slow_s)
-    cov_f, cov_s = ep.sigma_fast_bps * e_f * math.sqrt((1 - e_f) / (1 + e_f)), ep.sigma_slow_bps * e_s * math.sqrt(
-        (1 - e_s) / (1 + e_s)
+    cov_f, cov_s = (
+        ep.sigma_fast_bps * e_f * math.sqrt((1 - e_f) / (1 + e_f)),
+        ep.sigma_slow_bps * e_s * math.sqrt((1 - e_s) / (1 + e_s)),
     )
     white = math.sqrt(max(0.0, 1.0 - ep.signal_fast**2 - ep.signal_slow**2))
     history = int(math.ceil(300.0 / dt))
@@ -313,7 +314,9 @@ def _draw_mid(rules: Rules, b: Batch, e: int) -> None:
             mean_moves = ep.nbbo_moves_per_10s * math.sqrt(recent[(n - 1) % history]) / max(ep.vol_bps, 1e-12)
             row.nbbo_moves = max(0.0, math.floor(mean_moves + math.sqrt(mean_moves) * normal(noise_key, at, 3) + 0.5))
             log_h = rho_h * log_h + math.sqrt(1.0 - rho_h * rho_h) * normal(noise_key, at, 1)
-            row.half_spread_bps = ep.half_spread_bps * stock.spread_curve[k] * math.exp(sd_h * log_h - 0.5 * sd_h * sd_h)
+            row.half_spread_bps = (
+                ep.half_spread_bps * stock.spread_curve[k] * math.exp(sd_h * log_h - 0.5 * sd_h * sd_h)
+            )
             row.vol_bps, row.vol_curve, row.quote_state = vol, stock.vol_curve[k], 0.0
             seen = ep.signal_fast * z_f + ep.signal_slow * z_s + white * zeta
             row.imbalance = math.erf(seen * ep.side / math.sqrt(2.0))

@@ -1,4 +1,4 @@
-"""One batch core and two thin coats: Gymnasium's VectorEnv and Stable-Baselines3's VecEnv. No Python loop over episodes."""
+"""One batch core, two thin coats: Gymnasium's VectorEnv, Stable-Baselines3's VecEnv. No Python loop over episodes."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ class EpisodeBatch:
     which orders finish first.
 
     Reward of a slot, in bps or (`in_half_spreads`) in half spreads of the episode: minus its part of the parent's cost,
-    minus the tracking penalty. With `reduce_variance` the part of it that is a martingale increment by construction (the
-    mid's noise times the deviation from the benchmark; zero mean whatever the router does) is taken out; the mean of the
-    return is unchanged, its variance much smaller. It needs the latents, so it is for training only, and absent in replay.
+    minus the tracking penalty. With `reduce_variance` the part of it that is a martingale increment by construction
+    (the mid's noise times the deviation from the benchmark; zero mean whatever the router does) is taken out; the mean
+    of the return is unchanged, its variance much smaller. It needs the latents, so it is for training only, and absent
+    in replay.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class RoutingVecEnv(VecEnv):
         self._lengths = np.zeros(core.n, np.int64)
         self._nothing: dict[str, Any] = {}
 
-    def reset(self) -> NDArray[np.float32]:  # type: ignore[override]
+    def reset(self) -> NDArray[np.float32]:
         self._returns[:] = 0
         self._lengths[:] = 0
         return self.core.reset().astype(np.float32)
@@ -117,7 +118,7 @@ class RoutingVecEnv(VecEnv):
     def step_async(self, actions: NDArray[Any]) -> None:
         self._actions = actions
 
-    def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:  # type: ignore[override]
+    def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         reward, done = self.core.step(self._actions)
         self._returns += reward
         self._lengths += 1
@@ -150,10 +151,10 @@ class RoutingVecEnv(VecEnv):
         return [False] * len(list(self._get_indices(indices)))
 
 
-class RoutingVectorEnv(VectorEnv):  # type: ignore[type-arg]
+class RoutingVectorEnv(VectorEnv):
     """Gymnasium's coat, autoreset in the same step; rewards in bps of the arrival mid."""
 
-    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012  Gymnasium declares it so
 
     def __init__(self, market: MarketConfig | Market, num_envs: int, seed: int = 0) -> None:
         self.market = market if isinstance(market, Market) else Market(market)
@@ -163,14 +164,20 @@ class RoutingVectorEnv(VectorEnv):  # type: ignore[type-arg]
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
         self.core = EpisodeBatch(self.market, num_envs, seed)
 
-    def reset(self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.float32], dict[str, Any]]:  # type: ignore[override]  # noqa: E501
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         if seed is not None:
             if not isinstance(seed, (int, np.integer)):
-                raise ValueError(f"seed must be one whole number for the batch, got {type(seed).__name__}; rows differ by episode")
+                raise ValueError(
+                    f"seed must be one whole number for the batch, got {type(seed).__name__}; rows differ by episode"
+                )
             self.core = EpisodeBatch(self.market, self.num_envs, int(seed))
         return self.core.reset().astype(np.float32), {}
 
-    def step(self, actions: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:  # type: ignore[override]  # noqa: E501
+    def step(
+        self, actions: NDArray[Any]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         reward, done = self.core.step(actions)
         info: dict[str, Any] = {}
         rows = np.flatnonzero(done)

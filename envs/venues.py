@@ -147,7 +147,9 @@ def routes_of(config: MarketConfig) -> list[Route]:
     lit = {v.name: v.order_types for v in config.lit_venues}
     dark_types = {t for p in config.dark_pools for t in p.order_types}
     dark = list(config.dark_slots) or [p.name for p in config.dark_pools]
-    pool_types = {n: dark_types for n in dark} if config.dark_slots else {p.name: p.order_types for p in config.dark_pools}
+    pool_types = (
+        {n: dark_types for n in dark} if config.dark_slots else {p.name: p.order_types for p in config.dark_pools}
+    )
     routes = []
     for order_type in ORDER_TYPES:
         routes += [Route(n, order_type) for n in sorted(lit) if order_type in lit[n]]
@@ -186,7 +188,9 @@ def _archetypes(venues: list) -> NDArray[np.void]:  # type: ignore[type-arg]
         if lit:
             row["run_share"], row["post_fee_mils"] = v.run_share, v.post_fee_mils
         else:
-            for field in ("life_s", "kappa_fast", "min_quantity_lots", "leak_weight", "zero_prob", "adverse_charge_bps"):
+            for field in (
+                "life_s", "kappa_fast", "min_quantity_lots", "leak_weight", "zero_prob", "adverse_charge_bps",
+            ):  # fmt: skip
                 row[field] = getattr(v, field)
     return table
 
@@ -300,8 +304,11 @@ def max_slots(config: MarketConfig) -> int:
 
 def max_lots(config: MarketConfig) -> int:
     """Longest contra-size table over all stocks and venues, in lots."""
-    sizes = [v.size_max_lots or 1 for v in (*config.lit_venues, *config.dark_pools)]
+    sizes = [v.size_max_lots for v in config.lit_venues] + [v.size_max_lots or 1 for v in config.dark_pools]
     return max(1, round(max(sizes) * max(s.size_scale for s in config.stocks)))
 
 
-__all__ = ["Route", "Rules", "UNLIMITED_SHARES", "SESSION_S", "build_rules", "max_lots", "max_slots", "routes_of", "venue_names"]
+__all__ = [
+    "Route", "Rules", "UNLIMITED_SHARES", "SESSION_S", "build_rules", "max_lots", "max_slots", "routes_of",
+    "venue_names",
+]  # fmt: skip

@@ -170,7 +170,9 @@ def calibrate(
 
 @app.command()
 def oracle(
-    names: Annotated[list[str] | None, typer.Argument(help="o1, o9_m1 or all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="O1, O9-M1 ... O9-M4, O9 or all; default O1 and O9-M1.")
+    ] = None,
     policy: Annotated[str, typer.Option(help="additive or mlp.")] = "additive",
     seeds: Annotated[int, typer.Option(min=1, help="Training seeds.")] = 5,
     solve: Annotated[

@@ -18,7 +18,8 @@ market:
   orders:
     horizon_minutes: {15: 1.0}
 agent: {policy: POLICY}
-training: {steps: 8192, n_envs: 64, steps_per_rollout: 32, batch_size: 1024, validations: 2, validation_orders: 20, teacher_orders: 16}
+training: {steps: 8192, n_envs: 64, steps_per_rollout: 32, batch_size: 1024, validations: 2, validation_orders: 20,
+           teacher_orders: 16}
 evaluation: {orders: 60, against: [random, vwap_lit, rule_sor, tuned_sor, post_XQLA], fills_orders: 10}
 """
 
@@ -50,7 +51,7 @@ def test_training_leaves_what_the_contract_names(home: Path) -> None:
         assert (run / name).is_file()
     training = json.loads((run / "training.json").read_text())
     assert training["done"] and training["steps"] >= 8192
-    assert [p["step"] for p in training["curve"]][0] == 0  # before any reinforcement learning
+    assert training["curve"][0]["step"] == 0  # before any reinforcement learning
     assert list((run / "tensorboard").rglob("events.out.tfevents*"))
 
 
@@ -168,7 +169,9 @@ def test_an_mlp_trains_and_is_evaluated_but_does_not_export(tmp_path: Path) -> N
         (["calibrate", "nosuch.csv.gz", "--out", "x.yaml"], "nosuch"),
     ],
 )
-def test_wrong_input_is_one_message_and_exit_2(args: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: E501
+def test_wrong_input_is_one_message_and_exit_2(
+    args: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     done = glasspool(*args, code=2)
     assert says in " ".join(done.stderr.split())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import glasspool.envs.compiled as compiled_module
 
+
 def test_a_change_in_an_inlined_file_recompiles_its_callers(tmp_path: Path) -> None:
     home = tmp_path / "pkg" / "envs"
     home.mkdir(parents=True)
@@ -15,10 +16,15 @@ def test_a_change_in_an_inlined_file_recompiles_its_callers(tmp_path: Path) -> N
     (home / "__init__.py").write_text("")
     (home.parent / "__init__.py").write_text("")
     (home / "compiled.py").write_text(source)
-    (home / "caller.py").write_text("from .compiled import compiled\nfrom .callee import constant\n\n\n@compiled\ndef value():\n    return constant() + 1\n")  # noqa: E501
+    (home / "caller.py").write_text(
+        "from .compiled import compiled\nfrom .callee import constant\n\n\n"
+        "@compiled\ndef value():\n    return constant() + 1\n"
+    )
     answers = []
     for constant in (1, 41):
-        (home / "callee.py").write_text(f"from .compiled import compiled\n\n\n@compiled\ndef constant():\n    return {constant}\n")  # noqa: E501
+        (home / "callee.py").write_text(
+            f"from .compiled import compiled\n\n\n@compiled\ndef constant():\n    return {constant}\n"
+        )
         code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from pkg.envs.caller import value; print(value())"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         answers.append(int(done.stdout))

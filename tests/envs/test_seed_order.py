@@ -27,7 +27,9 @@ def test_the_schedule_of_the_first_hour_is_150_000_shares(market: Market) -> Non
     assert abs(done - 150_000) < CHILD_SHARES
 
 
-def test_children_are_round_lots_of_100_to_500_shares_and_the_first_hour_stays_near_its_schedule(market: Market) -> None:
+def test_children_are_round_lots_of_100_to_500_shares_and_the_first_hour_stays_near_its_schedule(
+    market: Market,
+) -> None:
     b, obs = market.batch(4)
     market.reset(stream_key(1, "test"), range(4), range(4), b, obs)
     sor = RuleSor()

@@ -104,7 +104,7 @@ def test_both_vector_coats_show_the_same_play(short: Market) -> None:
 
 
 def test_monitor_infos_add_up(short: Market) -> None:
-    """Return and length of `info["episode"]` are those of the rewards given out."""
+    """Return and length of `info["episode_number"]` are those of the rewards given out."""
     venv = RoutingVecEnv(EpisodeBatch(short, 3, 3))
     venv.reset()
     totals, lengths = np.zeros(3), np.zeros(3, int)

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..configs.experiment import ExperimentConfig
 from ..envs.market import Market
 from ..envs.state import COMPONENTS
-from ..tca.statistics import mean_interval, paired_interval, tail_mean
+from ..tca.statistics import Interval, paired_interval, tail_mean
 from .evaluation import RouterResult, run_router
 from .router import Router
 
@@ -24,10 +25,12 @@ POOLED = "learned"  # the name under which the runs of several training seeds ar
 
 @dataclass(frozen=True)
 class Learned:
-    """A learned policy and the seed that trained it."""
+    """A learned policy, the seed that trained it, and where it came from."""
 
     router: Router
     seed: int
+    config: ExperimentConfig
+    folder: Path | None = None  # of a run; None for a bundle
 
 
 def compare(
@@ -51,10 +54,15 @@ def compare(
     return by_name, {POOLED: runs} if runs else {}
 
 
-def _summary(values: NDArray[np.float64]) -> dict[str, Any]:
-    """Mean, sd over parents and interval of (seeds, n) or (n,) costs."""
+def _clusters(result: RouterResult) -> NDArray[np.int64] | None:
+    """Parents of a replay share recorded minutes, so their blocks are the units; synthetic parents are independent."""
+    return None if result.block[0] < 0 else result.block
+
+
+def _summary(values: NDArray[np.float64], clusters: NDArray[np.int64] | None) -> dict[str, Any]:
+    """Mean, sd over parents and interval of (seeds, n) costs."""
     rows = np.atleast_2d(values)
-    interval = paired_interval(rows, seed=0) if len(rows) > 1 else mean_interval(rows[0], seed=0)
+    interval = paired_interval(rows, clusters=clusters, seed=0)
     return {"mean": interval.mean, "sd": float(rows.std(axis=1, ddof=1).mean()), "ci95": [interval.lo, interval.hi]}
 
 
@@ -63,13 +71,14 @@ def _router_entry(results: Sequence[RouterResult], market: Market) -> dict[str, 
         f: np.stack([getattr(r, f) for r in results])
         for f in ("cost_bps", "cost_hs", "denoised_bps", "arrival_bps", "affected_bps")
     }
+    clusters = _clusters(results[0])
     kinds = np.stack([r.kind_frac.mean(axis=0) for r in results]).mean(axis=0)
     return {
-        "vwap_slippage_bps": _summary(stacked["cost_bps"]),
-        "vwap_slippage_hs": _summary(stacked["cost_hs"]),
-        "vwap_slippage_denoised_bps": _summary(stacked["denoised_bps"]),
-        "arrival_cost_bps": _summary(stacked["arrival_bps"]),
-        "vwap_affected_bps": _summary(stacked["affected_bps"]),
+        "vwap_slippage_bps": _summary(stacked["cost_bps"], clusters),
+        "vwap_slippage_hs": _summary(stacked["cost_hs"], clusters),
+        "vwap_slippage_denoised_bps": _summary(stacked["denoised_bps"], clusters),
+        "arrival_cost_bps": _summary(stacked["arrival_bps"], clusters),
+        "vwap_affected_bps": _summary(stacked["affected_bps"], clusters),
         "components_bps": _components(np.mean([r.components_bps.mean(axis=0) for r in results], axis=0)),
         "take_frac": float(kinds[0]),
         "post_frac": float(kinds[1]),
@@ -103,14 +112,19 @@ def _venue_rows(results: Sequence[RouterResult], market: Market) -> list[dict[st
 def _comparison(
     name: str, baseline: str, mine: Sequence[RouterResult], seeds: Sequence[int], other: RouterResult
 ) -> dict[str, Any]:
+    clusters = _clusters(other)
+
+    def interval(field: str) -> Interval:
+        differences = np.stack([getattr(r, field) - getattr(other, field) for r in mine])
+        return paired_interval(differences, seeds=list(seeds), clusters=clusters, seed=0)
+
     bps = np.stack([r.cost_bps - other.cost_bps for r in mine])
     hs = np.stack([r.cost_hs - other.cost_hs for r in mine])
-    quiet = paired_interval(np.stack([r.denoised_bps - other.denoised_bps for r in mine]), seeds=list(seeds), seed=0)
-    quiet_hs = paired_interval(np.stack([r.denoised_hs - other.denoised_hs for r in mine]), seeds=list(seeds), seed=0)
-    pooled_bps, pooled_hs = (paired_interval(d, seeds=list(seeds), seed=0) for d in (bps, hs))
+    pooled_bps, pooled_hs = interval("cost_bps"), interval("cost_hs")
+    quiet, quiet_hs = interval("denoised_bps"), interval("denoised_hs")
     per_seed = []
     for s, row, row_hs in zip(seeds, bps, hs, strict=True):
-        one, one_hs = mean_interval(row, seed=0), mean_interval(row_hs, seed=0)
+        one, one_hs = (paired_interval(x, clusters=clusters, seed=0) for x in (row, row_hs))
         per_seed.append({
             "seed": int(s), "mean_difference_bps": one.mean, "ci95_bps": [one.lo, one.hi],
             "mean_difference_hs": one_hs.mean, "ci95_hs": [one_hs.lo, one_hs.hi],

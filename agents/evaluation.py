@@ -32,6 +32,7 @@ from ..envs.venues import Rules
 from .router import Router
 
 CHUNK = 500
+BLOCK_S = 3_900.0  # six blocks a session: parents of one block meet the same recorded minutes
 _SHARES, _IMPROVEMENT, _MARKOUT_10, _MARKOUT_300, _FILLS = range(5)
 _PRICE_COMPONENTS = (SPREAD, INSTANT, TRANSIENT, PERMANENT, LEAK, DISPLAY)
 
@@ -52,6 +53,7 @@ class RouterResult:
     side: NDArray[np.int64]
     stock: NDArray[np.int64]
     horizon_s: NDArray[np.float64]
+    block: NDArray[np.int64]  # replay: day and 65-minute block of the start; synthetic: -1, every parent its own tape
     kind_frac: NDArray[np.float64]  # (n, 3) take, post, dark
     completion_frac: NDArray[np.float64]
     totals: NDArray[np.int64]  # (R, 4) attempts, filled orders, routed shares, filled shares
@@ -213,6 +215,7 @@ def _result(
         side=ep["side"].astype(int),
         stock=ep["stock"],
         horizon_s=ep["n_slots"] * market.rules.interval_s,
+        block=np.where(ep["replayed"] == 1, 100 * ep["day"] + (ep["start_s"] // BLOCK_S).astype(int), -1),
         kind_frac=np.stack([order[f"{k}_shares"] / size for k in ("take", "post", "dark")], axis=1),
         completion_frac=done,
         totals=totals,
@@ -224,7 +227,7 @@ def _result(
 def _joined(parts: Sequence[RouterResult]) -> RouterResult:
     first = parts[0]
     rows = ("cost_bps", "cost_hs", "denoised_bps", "arrival_bps", "affected_bps", "components_bps", "shares", "side",
-            "stock", "horizon_s", "kind_frac", "completion_frac")  # fmt: skip
+            "stock", "horizon_s", "block", "kind_frac", "completion_frac")  # fmt: skip
     joined = {f: np.concatenate([getattr(p, f) for p in parts]) for f in rows}
     return RouterResult(
         name=first.name, routes=first.routes, **joined, totals=sum(p.totals for p in parts),  # type: ignore[arg-type]

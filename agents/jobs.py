@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from .registry import named_router
 from .router import Router, ScoreRouter
 from .runs import default_folder, is_bundle, load_run, read_config, training_summary, write_config
 from .runtime import AdditiveRuntime
-from .training import train
+from .training import train, training_market
 from .tuning import TuningResult, tune_rule_sor
 
 _STDERR = Console(stderr=True)
@@ -47,7 +48,11 @@ def train_job(
     else:
         experiment = load_experiment(config, overrides)
     seed = experiment.seed if seed is None else seed
-    Market(experiment.market)  # refuses what cannot be evaluated later before anything is written
+    # refuse what cannot be trained or evaluated before anything is written or replaced
+    Market(experiment.market)
+    Market(training_market(experiment))
+    if experiment.training.teacher is not None:
+        named_router(experiment.training.teacher)
     folder = out or default_folder(experiment, seed)
     if folder.exists() and not resume and (folder / "training.json").is_file():
         for name in ("tensorboard", "best.zip", "checkpoint.zip", "policy.zip", "training.json"):
@@ -78,29 +83,19 @@ def run_training(experiment: ExperimentConfig, seed: int, folder: Path, *, resum
         bar.update(task, completed=1.0)
 
 
-def _resolve(
-    policies: Sequence[str],
-) -> tuple[list[Learned], list[Router], list[ExperimentConfig], list[Path], list[AdditiveRuntime]]:
-    """Learned policies and baselines among the names; configs, run folders and additive tables of the learned ones."""
+def _resolve(policies: Sequence[str]) -> tuple[list[Learned], list[Router]]:
+    """Learned policies (run folders and bundles) and baselines among the names."""
     learned: list[Learned] = []
     named: list[Router] = []
-    configs: list[ExperimentConfig] = []
-    folders: list[Path] = []
-    tables: list[AdditiveRuntime] = []
     for name in policies:
         path = Path(name)
         if is_bundle(path):
             bundle = load_bundle(path)
-            learned.append(Learned(ScoreRouter(bundle.runtime), bundle.config.seed))
-            configs.append(bundle.config)
-            tables.append(bundle.runtime)
+            learned.append(Learned(ScoreRouter(bundle.runtime), bundle.config.seed, bundle.config))
         elif path.is_dir():
             run = load_run(path)
-            learned.append(Learned(run.router, run.seed))
-            configs.append(run.config)
-            folders.append(path)
-            if isinstance(run.policy, AdditiveRuntime):
-                tables.append(run.policy)
+            training_summary(path)
+            learned.append(Learned(run.router, run.seed, run.config, path))
         elif "/" in name or name.endswith((".yaml", ".zip")):
             raise UserError(
                 f"{name}: no such run folder or bundle. `glasspool train` and `glasspool export` make them."
@@ -109,25 +104,40 @@ def _resolve(
             named.append(named_router(name))
     if len({item.seed for item in learned}) < len(learned):
         raise UserError("two of the runs have the same training seed; name the runs of different seeds of one config.")
-    return learned, named, configs, folders, tables
+    if len({item.config.model_copy(update={"seed": 0}).model_dump_json() for item in learned}) > 1:
+        raise UserError(
+            "the runs come from different configs, so they cannot be pooled as training seeds of one policy. Evaluate "
+            "them one by one."
+        )
+    return learned, named
+
+
+def _writable(folder: Path, json_file: str | None) -> None:
+    """Refuse places that cannot be written before anything is computed."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file where a folder was expected. Name a folder with --out.")
+    if json_file not in (None, "-") and not Path(json_file).resolve().parent.is_dir():
+        raise UserError(f"{json_file}: its folder does not exist. Make it, or name another file with --json.")
 
 
 def evaluate_job(
     policies: Sequence[str], *, against: Sequence[str] | None, episodes: int | None, market: str | None,
-    seed: int | None, decisions: int, out: Path | None, command: str,
+    seed: int | None, decisions: int, out: Path | None, command: str, json_file: str | None = None,
 ) -> tuple[Path, dict[str, Any]]:  # fmt: skip
     """Paired comparison; writes the evaluation folder and returns it with the payload."""
-    learned, named, configs, folders, tables = _resolve(policies)
-    config = configs[0] if configs else load_experiment("default")
+    learned, named = _resolve(policies)
+    config = learned[0].config if learned else load_experiment("default")
     venue = Market(load_market(market) if market is not None else config.market)
     learned = [_fitted(item, venue) for item in learned]
     wanted = list(against) if against is not None else list(config.evaluation.against)
     baselines = named + [named_router(n) for n in wanted if n not in {r.name for r in named}]
     orders = episodes if episodes is not None else config.evaluation.orders
     test_seed = seed if seed is not None else config.evaluation.seed
-    folder = out or Path("runs") / f"evaluation-{config.name if configs else policies[0]}-{venue.config.name}"
-    if decisions and not tables:
-        raise UserError("--decisions needs an additive policy: name an additive run or a bundle.")
+    folder = out or Path("runs") / f"evaluation-{config.name if learned else policies[0]}-{venue.config.name}"
+    _writable(folder, json_file)
+    tables = _tables(learned[0]) if learned and isinstance(_policy(learned[0]), AdditiveRuntime) else None
+    if decisions and tables is None:
+        raise UserError("--decisions needs an additive policy: name an additive run or a bundle first.")
     with _bar("evaluating") as bar:
         task = bar.add_task("", total=1.0, note="")
         by_name, runs = compare(
@@ -136,26 +146,32 @@ def evaluate_job(
         )  # fmt: skip
         bar.update(task, completed=1.0, note="")
     seeds = [item.seed for item in learned]
-    policy = configs[0].agent.policy if configs else policies[0]
+    policy = config.agent.policy if learned else policies[0]
     payload = evaluation_payload(venue, by_name, runs, seeds, policy=policy, seed=test_seed, command=command)
+    folder.mkdir(parents=True, exist_ok=True)
+    for item in learned:
+        if item.folder is not None:
+            shutil.copyfile(item.folder / "training.json", folder / f"training-s{item.seed}.json")
+    if tables is not None:
+        (folder / "policy.json").write_text(json.dumps(tables.to_json(), indent=1))
+        if decisions:
+            write_decision_log(
+                venue, tables, folder / "decisions.jsonl", orders=decisions, seed=test_seed, stream="test",
+                policy_id=f"{config.name}-s{seeds[0]}", run_facts={},
+            )  # fmt: skip
     write_evaluation(folder, payload, episodes_frame(by_name, runs, seeds, venue), fills_frame(by_name, runs, seeds))
-    for item, path in zip(learned, folders, strict=False):
-        shutil.copyfile(path / "training.json", folder / f"training-s{item.seed}.json")
-    if tables:
-        (folder / "policy.json").write_text(json.dumps(tables[0].to_json(), indent=1))
-    if decisions:
-        write_decision_log(
-            venue, _tables(learned[0]), folder / "decisions.jsonl", orders=decisions, seed=test_seed, stream="test",
-            policy_id=f"{config.name}-s{seeds[0]}", run_facts={},
-        )  # fmt: skip
     return folder, payload
+
+
+def _policy(item: Learned) -> object:
+    return getattr(item.router, "policy", None)
 
 
 def _fitted(item: Learned, market: Market) -> Learned:
     """The policy for this market's routes: venue-shared tables work on any venues, others need those of training."""
     policy = getattr(item.router, "policy", None)
     if isinstance(policy, AdditiveRuntime) and policy.shared:
-        return Learned(ScoreRouter(policy.for_routes(market.rules.route_type, policy.name)), item.seed)
+        return replace(item, router=ScoreRouter(policy.for_routes(market.rules.route_type, policy.name)))
     routes = getattr(policy, "n_routes", len(market.routes))
     if routes != len(market.routes):
         raise UserError(
@@ -212,6 +228,8 @@ def print_evaluation(payload: dict[str, Any], json_file: str | None) -> None:
 
 def tune_job(market: str, samples: int, orders: int, seed: int, out: Path, command: str) -> TuningResult:
     """Tune, then write the YAML with the command in its head."""
+    if not out.resolve().parent.is_dir():
+        raise UserError(f"{out}: its folder does not exist. Make it, or name another file with --out.")
     with _bar("tuning") as bar:
         task = bar.add_task("", total=float(samples), note="")
         result = tune_rule_sor(
@@ -233,7 +251,7 @@ def explain_job(bundle: Path, *, market: str | None, orders: int, seed: int, out
     """Work sample orders with the bundle's policy and log every decision."""
     loaded = load_bundle(bundle)
     venue = Market(load_market(market) if market is not None else loaded.config.market)
-    runtime = _tables(_fitted(Learned(ScoreRouter(loaded.runtime), loaded.config.seed), venue))
+    runtime = _tables(_fitted(Learned(ScoreRouter(loaded.runtime), loaded.config.seed, loaded.config), venue))
     folder = out or Path("runs") / f"explain-{loaded.policy_id}-{venue.config.name}"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "decisions.jsonl"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
+from ..configs.errors import UserError
 from ..configs.experiment import ExperimentConfig
 from ..configs.market import MarketConfig
 from ..envs.market import Market
@@ -25,6 +27,7 @@ from .policies import snapshot
 from .registry import named_router
 from .router import ScoreRouter
 from .rule_based import RuleSor
+from .runs import training_summary
 
 
 def training_market(config: ExperimentConfig) -> MarketConfig:
@@ -174,8 +177,14 @@ def train(
     curve = Curve()
     logs = None if folder is None else folder / "tensorboard"
     if resume and folder is not None and (folder / "checkpoint.zip").is_file():
-        model = PPO.load(folder / "checkpoint.zip", env=env, device="cpu", tensorboard_log=str(logs))
-        state = json.loads((folder / "training.json").read_text())
+        state = training_summary(folder)
+        try:
+            model = PPO.load(folder / "checkpoint.zip", env=env, device="cpu", tensorboard_log=str(logs))
+        except (ValueError, KeyError, RuntimeError, OSError, EOFError) as error:
+            raise UserError(
+                f"{folder / 'checkpoint.zip'}: cannot be read ({type(error).__name__}: {error}). Train again without "
+                "--resume, or restore the file."
+            ) from error
         curve = Curve(state["curve"], state["best_validation_hs"], state["best_step"])
     else:
         model = make_ppo(config, env, seed, logs)
@@ -190,7 +199,10 @@ def train(
         model.learn(left, callback=callbacks, reset_num_timesteps=False, tb_log_name="ppo")
     if folder is not None:
         best = folder / "best.zip"
-        best.replace(folder / "policy.zip") if best.is_file() else model.save(folder / "policy.zip")
+        if best.is_file():  # a copy: a resumed run that finds nothing better must still know it
+            shutil.copyfile(best, folder / "policy.zip")
+        else:
+            model.save(folder / "policy.zip")
         write_training_json(folder, config, seed, curve, done=True)
     return model, curve
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from .market import Frac, MarketConfig, Model, NonNegative, OrderConfig, Positive
 
 Count = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class AgentConfig(Model):
@@ -30,7 +31,7 @@ class TrainingConfig(Model):
     steps: Count = 10_000_000
     n_envs: Count = 1024
     steps_per_rollout: Count = 32
-    batch_size: Count = 8192
+    batch_size: Annotated[int, Field(ge=2)] = 8192
     epochs: Count = 4
     learning_rate: Positive = 3e-3
     final_learning_rate_frac: Frac = 0.1
@@ -54,7 +55,7 @@ class EvaluationConfig(Model):
     """Held-out comparison on the same tapes."""
 
     orders: Count = 4_000
-    seed: int = 1_000
+    seed: Seed = 1_000
     against: tuple[str, ...] = ("random", "vwap_lit", "rule_sor", "tuned_sor")
     fills_orders: Annotated[int, Field(ge=0)] = 200  # parents of each router whose fills are written
 
@@ -67,4 +68,4 @@ class ExperimentConfig(Model):
     agent: AgentConfig = AgentConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    seed: int = 1
+    seed: Seed = 1

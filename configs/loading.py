@@ -100,12 +100,16 @@ def load_market(name: str | Path, overrides: Sequence[str] = ()) -> MarketConfig
     return _build(MarketConfig, apply_overrides(market_data(path), overrides), path)
 
 
-def market_data(path: Path) -> dict[str, Any]:
+def market_data(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings of a market file over those of its `base`, if it names one."""
+    if path.resolve() in children:
+        raise UserError(f"{path}: is its own `base`, directly or over others. Name another market there.")
     data: dict[str, Any] = _expand(read_yaml(path), path)
     if isinstance(data.get("base"), str):
         base = data.pop("base")
         parent = path.parent / base
-        start = market_data(parent if parent.is_file() else find_config(base, "markets"))
+        found = parent if parent.is_file() else find_config(base, "markets")
+        start = market_data(found, (*children, path.resolve()))
         data = {**start, **data}
     return data
 

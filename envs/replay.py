@@ -104,13 +104,6 @@ def _check_market(config: MarketConfig) -> None:
             f"market {config.name!r} has {len(config.stocks)} stock classes; a replayed market needs the one class "
             "of the replayed name. Keep that one under stocks (glasspool calibrate writes it from the same files)."
         )
-    longest_s = max(config.orders.horizon_minutes) * 60.0
-    if config.orders.start_s is not None and config.orders.start_s + longest_s > SESSION_S:
-        raise UserError(
-            f"market {config.name!r}: an order of {longest_s / 60:g} minutes from orders.start_s = "
-            f"{config.orders.start_s:g} ends after the close of the recorded day ({SESSION_S} s). Start earlier, or "
-            "shorten orders.horizon_minutes."
-        )
 
 
 def _check_day(day: DaySlots, shortest_s: float) -> None:
@@ -254,6 +247,7 @@ def _draw_window(rules: Rules, key: np.uint64, number: int, table: np.ndarray, b
     _draw_order(rules, ep)
     ep.replayed = 1
     day: int = min(table.shape[0] - 1, int(uniform(derive(ep.key, _STREAM_DAY), 0, 0) * table.shape[0]))
+    ep.day = day
     ep.price_usd = table[day, int(round(ep.start_s / rules.interval_s))].mid_usd
     draw_venues(rules, b, e)
     return day

@@ -34,7 +34,7 @@ EPISODE = np.dtype([
     ("sigma_fast_bps", "f8"), ("tau_fast_s", "f8"), ("sigma_slow_bps", "f8"), ("tau_slow_s", "f8"),
     ("signal_fast", "f8"), ("signal_slow", "f8"), ("vol_floor_frac", "f8"), ("nbbo_moves_per_10s", "f8"),
     ("size_scale", "f8"), ("expected_volume", "f8"),  # expected in the horizon, shares
-    ("market_volume", "f8"), ("market_vwap_bps", "f8"), ("replayed", "i8"),
+    ("market_volume", "f8"), ("market_vwap_bps", "f8"), ("replayed", "i8"), ("day", "i8"),
 ])
 
 VENUE = np.dtype([

@@ -29,7 +29,7 @@ def draw_episode(rules: Rules, stream_key: np.uint64, number: int, b: Batch, e: 
     ep = b.episode[e]
     ep.key = derive(stream_key, number)
     ep.number = number
-    ep.replayed = 0
+    ep.replayed, ep.day = 0, 0
     _draw_stock(rules, ep)
     _draw_order(rules, ep)
     draw_venues(rules, b, e)

@@ -14,6 +14,7 @@ from .cli import app, audit
 Json = Annotated[str | None, typer.Option("--json", help="Also write the table's numbers to this file (- for stdout).")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c. May be repeated.")]
+MAX_SEED = 2**32 - 1
 
 
 def _command_line() -> str:
@@ -24,7 +25,7 @@ def _command_line() -> str:
 def train(
     config: Annotated[str, typer.Argument(help="An experiment: a YAML file, or a packaged name such as `default`.")],
     set_: Overrides = None,
-    seed: Annotated[int | None, typer.Option(help="Training seed; default: the config's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Training seed; default: the config's.")] = None,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
 ) -> None:
@@ -45,7 +46,9 @@ def evaluate(
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=2, help="Held-out parent orders; default: the config's.")] = None,
     market: Annotated[str | None, typer.Option(help="Another market: a YAML file or a packaged name.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the held-out stream; default: the config's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of the held-out stream; default: the config's.")
+    ] = None,
     decisions: Annotated[int, typer.Option(min=0, help="Log every decision of the first N orders.")] = 0,
     out: Out = None,
     json_file: Json = None,
@@ -55,7 +58,7 @@ def evaluate(
 
     folder, payload = jobs.evaluate_job(
         policies, against=against, episodes=episodes, market=market, seed=seed, decisions=decisions, out=out,
-        command=_command_line(),
+        command=_command_line(), json_file=json_file,
     )  # fmt: skip
     jobs.print_evaluation(payload, json_file)
     if json_file != "-":
@@ -67,7 +70,7 @@ def tune(
     market: Annotated[str, typer.Argument(help="Market to tune on: a YAML file or a packaged name.")] = "base",
     samples: Annotated[int, typer.Option(min=1, help="Random settings to try.")] = 200,
     orders: Annotated[int, typer.Option(min=2, help="Training parents a setting.")] = 300,
-    seed: Annotated[int, typer.Option(help="Seed of settings and training stream.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of settings and training stream.")] = 1,
     out: Annotated[Path, typer.Option(help="YAML file to write.")] = Path("tuned_sor.yaml"),
 ) -> None:
     """Search settings of the rule-based SOR on training markets and write the best as YAML."""
@@ -87,7 +90,7 @@ def export(
     orders: Annotated[
         int, typer.Option(min=1, help="Sample parents whose every decision is logged in the bundle.")
     ] = 3,
-    seed: Annotated[int, typer.Option(help="Seed of the sample parents.")] = 1_000,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the sample parents.")] = 1_000,
 ) -> None:
     """Export a trained policy: readable tables, manifest with hashes, model card, and decisions with explanations."""
     from .agents.bundle import export_bundle
@@ -100,7 +103,7 @@ def explain(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
     market: Annotated[str | None, typer.Option(help="Another market: a YAML file or a packaged name.")] = None,
     orders: Annotated[int, typer.Option(min=1, help="Parents to work and log.")] = 3,
-    seed: Annotated[int, typer.Option(help="Seed of the held-out stream.")] = 1_000,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the held-out stream.")] = 1_000,
     shapes: Annotated[
         bool, typer.Option("--shapes", help="Print the policy's one-feature functions as tables.")
     ] = False,

@@ -144,6 +144,50 @@ def test_interrupted_training_goes_on_to_its_end(home: Path, tmp_path: Path) -> 
     assert training["curve"][0]["step"] == 0
 
 
+def test_resuming_a_finished_run_keeps_its_best_policy(home: Path, tmp_path: Path) -> None:
+    """Best and last are told apart by planting a best that the last checkpoint is not."""
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(home / "run", run)
+    other = tmp_path / "other"
+    glasspool("train", str(home / "tiny.yaml"), "--seed", "9", "--out", str(other))
+    shutil.copyfile(other / "policy.zip", run / "best.zip")
+    planted = (run / "best.zip").read_bytes()
+    glasspool("train", str(home / "tiny.yaml"), "--out", str(run), "--resume")
+    assert (run / "policy.zip").read_bytes() == planted
+
+
+def test_a_typo_leaves_a_finished_run_alone(home: Path, tmp_path: Path) -> None:
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(home / "run", run)
+    before = {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
+    glasspool("train", str(home / "tiny.yaml"), "--set", "training.teacher=nosuch", "--out", str(run), code=2)
+    assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} == before
+
+
+def test_runs_of_different_configs_are_not_pooled(home: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    glasspool("train", str(home / "tiny.yaml"), "--seed", "2", "--set", "agent.knots=5", "--out", str(other))
+    done = glasspool("evaluate", str(home / "run"), str(other), "--out", str(tmp_path / "e"), code=2)
+    assert "different configs" in " ".join(done.stderr.split())
+    assert not (tmp_path / "e").exists()
+
+
+def test_damaged_training_files_are_named(home: Path, tmp_path: Path) -> None:
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(home / "run", run)
+    (run / "training.json").write_text("{")
+    assert "training.json" in glasspool("train", "default", "--out", str(run), "--resume", code=2).stderr
+    shutil.copyfile(home / "run" / "training.json", run / "training.json")
+    (run / "checkpoint.zip").write_bytes((run / "checkpoint.zip").read_bytes()[:1000])
+    assert "checkpoint.zip" in glasspool("train", "default", "--out", str(run), "--resume", code=2).stderr
+
+
 def test_an_mlp_trains_and_is_evaluated_but_does_not_export(tmp_path: Path) -> None:
     (tmp_path / "mlp.yaml").write_text(TINY.replace("POLICY", "mlp"))
     glasspool("train", str(tmp_path / "mlp.yaml"), "--out", str(tmp_path / "run"))
@@ -165,6 +209,11 @@ def test_an_mlp_trains_and_is_evaluated_but_does_not_export(tmp_path: Path) -> N
         (["evaluate", "rule_sor", "--market", "nosuch"], "no such file"),
         (["audit", "verify", "nosuch.jsonl"], "nosuch.jsonl"),
         (["report", "nosuch"], "no such folder"),
+        (["train", "default", "--seed", "-1"], "--seed"),
+        (["train", "default", "--set", "training.orders.shares=90000000"], "more than the market can bear"),
+        (["train", "default", "--set", "training.batch_size=1"], "batch_size"),
+        (["evaluate", "rule_sor", "--json", "nosuch/x.json"], "nosuch"),
+        (["tune", "--out", "nosuch/x.yaml"], "nosuch"),
         (["export", "nosuch", "--out", "somewhere"], "nosuch"),
         (["calibrate", "nosuch.csv.gz", "--out", "x.yaml"], "nosuch"),
     ],

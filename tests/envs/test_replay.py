@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from glasspool.agents.router import LitVwap
 from glasspool.agents.rule_based import RuleSor
@@ -263,7 +264,7 @@ def test_days_of_several_names_are_refused(day_path: Path, tmp_path: Path) -> No
 
 
 def test_a_fixed_start_that_runs_past_the_close_is_refused(day_path: Path) -> None:
-    with pytest.raises(UserError, match="ends after the close"):
+    with pytest.raises(ValidationError, match="runs past the close"):
         Market(config_of(day_path, orders={"horizon_minutes": {15.0: 1.0}, "start_s": 22_600.0}))
 
 

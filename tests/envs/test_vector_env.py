@@ -104,7 +104,7 @@ def test_both_vector_coats_show_the_same_play(short: Market) -> None:
 
 
 def test_monitor_infos_add_up(short: Market) -> None:
-    """Return and length of `info["episode_number"]` are those of the rewards given out."""
+    """Return and length of `info["episode"]` are those of the rewards given out."""
     venv = RoutingVecEnv(EpisodeBatch(short, 3, 3))
     venv.reset()
     totals, lengths = np.zeros(3), np.zeros(3, int)
@@ -172,10 +172,10 @@ def test_a_numpy_seed_is_a_seed(short: Market) -> None:
 
 def test_single_environment_goes_on_to_the_next_episode(short: Market) -> None:
     env = VwapRoutingEnv(market=short)
-    numbers = [env.reset(seed=5)[1]["episode"]] + [env.reset()[1]["episode"] for _ in range(3)]
+    numbers = [env.reset(seed=5)[1]["episode_number"]] + [env.reset()[1]["episode_number"] for _ in range(3)]
     assert numbers == [0, 1, 2, 3]
-    assert env.reset(options={"episode": 17})[1]["episode"] == 17
-    assert env.reset(seed=5)[1]["episode"] == 0
+    assert env.reset(options={"episode": 17})[1]["episode_number"] == 17
+    assert env.reset(seed=5)[1]["episode_number"] == 0
 
 
 def test_training_stream_and_test_stream_share_no_episode(short: Market) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import rich.markup
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -191,11 +192,12 @@ def _tables(item: Learned) -> AdditiveRuntime:
 
 def print_evaluation(payload: dict[str, Any], json_file: str | None) -> None:
     """Costs by router, then paired differences."""
-    from ..envs.state import COMPONENTS
-
-    if json_file is not None:
-        text = json.dumps(payload, indent=1)
-        print(text) if json_file == "-" else Path(json_file).write_text(text)
+    if json_file == "-":
+        print(json.dumps(payload, indent=1))
+    elif json_file is not None:
+        partial = Path(f"{json_file}.partial")
+        partial.write_text(json.dumps(payload, indent=1))
+        partial.replace(json_file)
     console = _STDERR if json_file == "-" else Console()
     kind = f"{payload['price_paths']} prices, simulated fills"
     costs = Table(title=f"{payload['episodes']} held-out parents on {payload['market']} ({kind})")
@@ -212,17 +214,15 @@ def print_evaluation(payload: dict[str, Any], json_file: str | None) -> None:
             *(f"{r[k + '_frac']:.1%}" for k in ("dark", "post", "take")),
         )  # fmt: skip
     console.print(costs)
-    paired = Table(title="paired difference, router minus baseline (negative = cheaper)")
-    for column in ("router", "baseline", "bps", "95 % interval", "half spreads", "95 % interval", "largest parts, bps"):
-        paired.add_column(column, justify="left" if column in ("router", "baseline") else "right")
+    paired = Table(title="paired difference [95 % interval], router minus baseline (negative = cheaper)")
+    for column in ("router", "baseline", "bps", "half spreads"):
+        paired.add_column(column, justify="left" if column in ("router", "baseline") else "right", no_wrap=True)
     for c in payload["comparisons"]:
-        parts = sorted(((abs(c["components_bps"][k]), k) for k in COMPONENTS), reverse=True)[:3]
-        paired.add_row(
-            c["router"], c["baseline"], f"{c['mean_difference_bps']:+.3f}",
-            f"{c['ci95_bps'][0]:+.3f} … {c['ci95_bps'][1]:+.3f}",
-            f"{c['mean_difference_hs']:+.3f}", f"{c['ci95_hs'][0]:+.3f} … {c['ci95_hs'][1]:+.3f}",
-            ", ".join(f"{k} {c['components_bps'][k]:+.2f}" for _, k in parts),
-        )  # fmt: skip
+        cells = (
+            f"{c[f'mean_difference_{unit}']:+.3f} [{c[f'ci95_{unit}'][0]:+.3f}, {c[f'ci95_{unit}'][1]:+.3f}]"
+            for unit in ("bps", "hs")
+        )
+        paired.add_row(c["router"], c["baseline"], *(rich.markup.escape(x) for x in cells))
     console.print(paired)
 
 

@@ -34,7 +34,8 @@ def start_and_end(folder: Path) -> str:
         return ""
     return (
         "Training starts from an imitation of tuned_sor (`training.teacher`), so part of the gain over rule_sor is "
-        "there before reinforcement learning. Denoised difference from rule_sor on 500 validation parents, half spreads:\n\n"
+        "there before reinforcement learning. Denoised difference from rule_sor on 500 validation parents, "
+        "half spreads:\n\n"
         + table(["seed", "at step 0 (imitation)", "at the best step", "best step", "training s"], rows)
     )
 

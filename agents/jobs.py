@@ -56,7 +56,7 @@ def train_job(
         named_router(experiment.training.teacher)
     folder = out or default_folder(experiment, seed)
     if folder.exists() and not resume and (folder / "training.json").is_file():
-        for name in ("tensorboard", "best.zip", "checkpoint.zip", "policy.zip", "training.json"):
+        for name in ("tensorboard", "best.zip", "checkpoint.zip", "policy.zip", "training.json", "evaluation.json"):
             target = folder / name
             shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
     write_config(folder, experiment, seed)

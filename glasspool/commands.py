@@ -133,13 +133,18 @@ def audit_verify(
     from .agents.redecision import Redecider
     from .explain.verification import verify_log
 
-    verdict = verify_log(log, redecide=Redecider(load_bundle(bundle)) if bundle is not None else None)
+    verdict = verify_log(log)  # the chain first: a damaged log inside the bundle must be named, not refused with it
+    decided = "decisions not decided again (no --bundle)"
+    if verdict.ok and bundle is not None:
+        loaded = load_bundle(bundle)
+        verdict = verify_log(log, redecide=Redecider(loaded))
+        decided = f"every decision made again by {loaded.policy_id}: equal"
     if json_file is not None:
         from .console import write_json
 
         write_json(json_file, asdict(verdict))
     if json_file != "-":
-        typer.echo(verdict.message)
+        typer.echo(f"{verdict.message}; {decided}" if verdict.ok else verdict.message)
     if not verdict.ok:
         raise typer.Exit(1)
 

@@ -113,6 +113,19 @@ def test_one_flipped_byte_of_a_log_is_found_and_its_record_named(home: Path, tmp
         assert json.loads(out.read_text())["first_bad_record"] == record
 
 
+def test_a_flipped_byte_of_the_log_inside_its_bundle_is_named_too(home: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "bundle"
+    shutil.copytree(home / "bundle", copy)
+    log = copy / "explanations" / "decisions.jsonl"
+    raw = bytearray(log.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    log.write_bytes(raw)
+    done = glasspool("audit", "verify", str(log), "--bundle", str(copy), code=1)
+    assert f"record {raw[: len(raw) // 2].count(10)}" in done.stdout
+
+
 def test_a_bundle_with_a_changed_byte_is_refused(home: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -23,6 +23,7 @@ from numba import njit
 
 F = TypeVar("F", bound=Callable[..., Any])
 _KEEP = 3  # caches of earlier contents
+_CONSTANTS = ("state.py", "venues.py", "compiled.py")  # hold no compiled code, but what is frozen into it
 
 
 @cache
@@ -31,7 +32,9 @@ def cache_folder() -> Path:
     here = Path(__file__).resolve().parent
     digest = hashlib.sha256()
     for path in sorted([*here.glob("*.py"), *here.parent.glob("agents/*.py")]):
-        digest.update(path.name.encode() + path.read_bytes())
+        content = path.read_bytes()
+        if b"@compiled" in content or path.name in _CONSTANTS:
+            digest.update(path.name.encode() + content)
     home = here / "__pycache__"
     if not os.access(home if home.exists() else here, os.W_OK):
         home = Path(tempfile.gettempdir()) / f"glasspool-{os.getuid()}"

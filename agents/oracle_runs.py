@@ -25,13 +25,10 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from ..configs.experiment import AgentConfig, ExperimentConfig, TrainingConfig
-from ..envs.compiled import compiled
-from ..envs.controls import release
-from ..envs.features import FEATURES, N_GLOBAL, observe
+from ..envs.controls import release_rows
+from ..envs.features import FEATURES, N_GLOBAL, observe_rows
 from ..envs.market import Market, proposals_from_scores, stream_key
-from ..envs.state import Batch
 from ..envs.vector_env import EpisodeBatch, RoutingVecEnv
-from ..envs.venues import Rules
 from .oracle_markets import CONTINUOUS_SHARES, LOT_SHARES, OracleParams, market_of
 from .oracle_problems import Problem, best_simple_cost, optimum_of, problems_of
 from .oracle_solvers import LotRoutingParams, evaluate_dark_fill_policy, evaluate_lot_policy
@@ -54,18 +51,6 @@ Report = Callable[[dict[str, Any]], None]
 # --------------------------------------------------------------------------------------------- exact evaluation
 
 
-@compiled
-def _observe_rows(rules: Rules, b: Batch, obs: FloatArray) -> None:
-    for e in range(b.order.shape[0]):
-        observe(rules, b, e, obs[e])
-
-
-@compiled
-def _release_rows(rules: Rules, b: Batch, work: FloatArray, weights: FloatArray) -> None:
-    for e in range(b.order.shape[0]):
-        release(rules, b, e, work[e], weights[e])
-
-
 class StateDecisions:
     """What a score policy sends in given states, through the simulator's own observation, pace, weights and release."""
 
@@ -80,11 +65,11 @@ class StateDecisions:
         market.reset(stream_key(0, "test"), np.arange(n), np.zeros(n, np.int64), b, obs)
         opening = obs[:, N_GLOBAL:].copy()
         b.order["slot"], b.order["remaining_shares"] = slots, remaining_shares
-        _observe_rows(market.rules, b, obs)
+        observe_rows(market.rules, b, 0, len(slots), obs, 0)
         obs[:, N_GLOBAL:] = opening
         work, weights = np.zeros(n), np.zeros((n, len(market.routes)))
         proposals_from_scores(market.rules, b, self.policy.scores(obs), work, weights)
-        _release_rows(market.rules, b, work, weights)
+        release_rows(market.rules, b, work, weights)
         return b.child_shares
 
 

@@ -109,6 +109,8 @@ class DarkPoolConfig(Model):
     min_quantity_lots: Annotated[int, Field(ge=0)] = 0
     fee_mils: float = 0.0
     leak_weight: NonNegative = 0.0
+    informed_frac: Frac | None = None
+    informed_size_beta: float = 3.0
     # one-shot arrivals and expected accounting (problems with a known optimum):
     zero_prob: Frac = 0.0
     adverse_charge_bps: float = 0.0
@@ -228,7 +230,29 @@ class OracleConfig(Model):
     tracking_bps: NonNegative = 0.0  # weight of the schedule-tracking penalty
     track_to_zero: bool = False  # the penalty's target is 0 at every slot, not the schedule
     slot_volumes: tuple[Positive, ...] = ()  # deterministic volumes; also the schedule
+    probit_correlation: float | None = None
+    fill_copula: Frac = 0.0
+    queue_shares: NonNegative = 0.0
+    outflow_mean_shares: float | None = None
     full_band: bool = False  # the pace may be anything in [0, remaining]
+
+
+class EventsConfig(Model):
+    """What happens to quotes and venues in an order."""
+
+    outage_prob: Frac = 0.0
+    outage_minutes: Range = (5.0, 20.0)
+    outage_venues: tuple[str, ...] = ()
+    halt_prob: Frac = 0.0
+    halt_minutes: Range = (5.0, 5.0)
+    locked_prob: Frac = 0.0
+    crossed_prob: Frac = 0.0
+    shock_prob: Frac = 0.0
+    shock_move_bps: NonNegative = 0.0
+    shock_vol_factor: float = 1.0
+    shock_spread_factor: float = 1.0
+    shock_volume_factor: float = 1.0
+    shock_half_life_s: Positive = 300.0
 
 
 class ReplayConfig(Model):
@@ -256,6 +280,18 @@ class MarketConfig(Model):
     controls: ControlConfig = ControlConfig()
     oracle: OracleConfig = OracleConfig()
     replay: ReplayConfig | None = None
+    events: EventsConfig = EventsConfig()
+    ping_fallback: Literal["none", "take"] = "none"
+
+    @property
+    def lots_of_shares(self) -> int:
+        return self.lot_shares
+
+    def tick_usd(self, stock: StockConfig) -> float:
+        return stock.tick_usd
+
+    def fee_cap_mils(self, stock: StockConfig) -> float:
+        return 30.0
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> MarketConfig:

@@ -1,7 +1,9 @@
 """How hot-path functions are compiled: cached on disk, and inlined into their caller.
 
-Inlining matters because a batch travels as a tuple of some fifteen arrays: numba counts references to each at every
-call that is not inlined, which made a step three times slower.
+A batch travels as a tuple of some fifteen arrays, and numba counts references to each whenever one is taken out of the
+tuple or handed to a function, inlined or not: that, not arithmetic, was nine tenths of an early step. So a kernel takes its arrays out once,
+loops over the rows itself, and calls functions of records and numbers (`leaf`), which have nothing to count. Where a
+function does take the whole batch (`compiled`), it runs once an order or in a router, not once a slot and venue.
 
 numba's own cache only watches the file that a function stands in, not the files of what it inlines. So the cache folder
 here is named after the contents of all files that hold compiled code: edit one, and everything is compiled afresh.
@@ -33,7 +35,7 @@ def cache_folder() -> Path:
     digest = hashlib.sha256()
     for path in sorted([*here.glob("*.py"), *here.parent.glob("agents/*.py")]):
         content = path.read_bytes()
-        if b"@compiled" in content or path.name in _CONSTANTS:
+        if b"@compiled" in content or b"@leaf" in content or path.name in _CONSTANTS:
             digest.update(path.name.encode() + content)
     home = here / "__pycache__"
     if not os.access(home if home.exists() else here, os.W_OK):
@@ -46,12 +48,21 @@ def cache_folder() -> Path:
     return folder
 
 
-def compiled(function: F) -> F:
-    """numba's njit, cached and force-inlined; the function stays readable as plain Python (`.py_func`)."""
+def _jit(function: F, forceinline: bool) -> F:
     settings: Any = numba.config  # filled in when numba loads, so no type checker sees its names
     before = settings.CACHE_DIR
     settings.CACHE_DIR = str(cache_folder())
     try:
-        return cast(F, njit(cache=True, forceinline=True)(function))
+        return cast(F, njit(cache=True, forceinline=forceinline, error_model="numpy")(function))
     finally:
         settings.CACHE_DIR = before
+
+
+def compiled(function: F) -> F:
+    """numba's njit, cached and force-inlined; the function stays readable as plain Python (`.py_func`)."""
+    return _jit(function, True)
+
+
+def leaf(function: F) -> F:
+    """For functions of records and numbers only: nothing to count references of, so inlining is left to LLVM."""
+    return _jit(function, False)

@@ -6,43 +6,55 @@ import math
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled, leaf
 from .scorecard import CARD_OF
-from .state import PING, POST, QUOTE_CROSSED, QUOTE_LOCKED, QUOTE_NONE, TAKE, Batch
+from .state import PING, POST, QUOTE_CROSSED, QUOTE_LOCKED, QUOTE_NONE, TAKE, Batch, Row
 from .venues import Rules
 
-MASK_NONE, MASK_NO_QUOTE, MASK_CROSSED, MASK_LOCKED, MASK_TOXICITY, MASK_CAP = range(6)
-MASK_CODES = ("", "MASKED_HALT", "MASKED_CROSSED", "MASKED_LOCKED", "MASKED_TOXICITY", "MASKED_CAP")
+MASK_NONE, MASK_NO_QUOTE, MASK_CROSSED, MASK_VENUE_DOWN, MASK_LOCKED, MASK_TOXICITY, MASK_CAP = range(7)
+MASK_CODES = (
+    "", "MASKED_HALT", "MASKED_CROSSED", "MASKED_VENUE_DOWN", "MASKED_LOCKED", "MASKED_TOXICITY", "MASKED_CAP",
+)  # fmt: skip
 
 
-@compiled
-def mask_code(rules: Rules, b: Batch, e: int, r: int) -> int:
-    """The first control that forbids route `r` now, or MASK_NONE.
+NOT_LAST = -1  # in place of the route that completes the order
 
-    No quote (halt) or crossed: no route. Locked: no dark. Toxicity: the scorecard's raw markout is below the limit with
-    enough sample. Cap: the parent's dark share is used up.
+
+@leaf
+def mask_of(settings: Row, ep: Row, order: Row, row: Row, ven: Row, card: Row, kind: int) -> int:
+    """The first control that forbids a route now, or MASK_NONE; `card` is the route's scorecard row, if it has one.
+
+    No quote (halt) or crossed: no route. Venue down: none of its routes. Locked: no dark. Toxicity: the scorecard's raw
+    markout is below the limit with enough sample. Cap: the parent's dark share is used up.
     """
-    ep, order = b.episode[e], b.order[e]
-    state = int(b.tape[e, order.slot].quote_state)
+    state = int(row.quote_state)
     if state == QUOTE_NONE:
         return MASK_NO_QUOTE
     if state == QUOTE_CROSSED:
         return MASK_CROSSED
-    kind = rules.route_type[r]
+    if ven.down_from <= order.slot < ven.down_until:
+        return MASK_VENUE_DOWN
     if kind < PING:
         return MASK_NONE
     if state == QUOTE_LOCKED:
         return MASK_LOCKED
-    card = b.card[e, rules.route_venue[r], CARD_OF[kind]]
     if (
-        card.attempts >= rules.toxicity_min_attempts
-        and card.markouts >= rules.toxicity_min_fills
-        and card.markout_hs_sum < rules.toxicity_limit_hs * card.markouts
+        card.attempts >= settings.toxicity_min_attempts
+        and card.markouts >= settings.toxicity_min_fills
+        and card.markout_hs_sum < settings.toxicity_limit_hs * card.markouts
     ):
         return MASK_TOXICITY
-    if order.dark_shares >= rules.max_dark_frac * ep.shares:
+    if order.dark_shares >= settings.max_dark_frac * ep.shares:
         return MASK_CAP
     return MASK_NONE
+
+
+@compiled
+def mask_code(rules: Rules, b: Batch, e: int, r: int) -> int:
+    """The first control that forbids route `r` now, or MASK_NONE."""
+    v, kind, order = rules.route_venue[r], rules.route_type[r], b.order[e]
+    card = b.card[e, v, max(0, CARD_OF[kind])]
+    return mask_of(rules.settings[0], b.episode[e], order, b.tape[e, order.slot], b.venue[e, v], card, kind)
 
 
 @compiled
@@ -59,140 +71,116 @@ def pace_band(rules: Rules, b: Batch, e: int) -> tuple[float, float]:
 
 
 @compiled
-def is_last_slot(b: Batch, e: int) -> bool:
-    return b.order[e].slot == b.episode[e].n_slots - 1
-
-
-@compiled
 def completing_route(rules: Rules, b: Batch, e: int) -> int:
-    """The lit take that completes an order: lowest take fee, ties in MIC order."""
+    """The lit take that completes an order: lowest fee among the open ones, ties in MIC order; if none is open, of all."""
     best, best_fee = -1, 0.0
-    for r in range(rules.route_type.shape[0]):
-        if rules.route_type[r] == TAKE:
-            fee = b.venue[e, rules.route_venue[r]].take_fee_bps
-            if best < 0 or fee < best_fee:
-                best, best_fee = r, fee
+    for open_only in (True, False):
+        for r in range(rules.route_type.shape[0]):
+            if rules.route_type[r] == TAKE and not (open_only and b.masked[e, r]):
+                fee = b.venue[e, rules.route_venue[r]].take_fee_bps
+                if best < 0 or fee < best_fee:
+                    best, best_fee = r, fee
+        if best >= 0:
+            return best
     return best
 
 
 @compiled
 def weights_from_scores(scores: np.ndarray, masked: np.ndarray, weights: np.ndarray) -> None:
-    """Masked softmax."""
-    top = -math.inf
-    for r in range(scores.shape[0]):
-        if not masked[r] and scores[r] > top:
-            top = scores[r]
-    total = 0.0
-    for r in range(scores.shape[0]):
-        weights[r] = 0.0 if masked[r] else math.exp(scores[r] - top)
-        total += weights[r]
-    if total > 0.0:
-        for r in range(scores.shape[0]):
-            weights[r] /= total
-
-
-@compiled
-def keep_best_routes(weights: np.ndarray, max_routes: int, cut: float) -> None:
-    """Weights below the cut become exact zeros, the best `max_routes` stay (ties: route order), renormalised."""
-    n = weights.shape[0]
-    kept_total, kept = 0.0, 0
-    chosen = np.zeros(n, np.bool_)
-    while kept < max_routes:
-        best = -1
-        for r in range(n):
-            if not chosen[r] and weights[r] > 0.0 and (weights[r] >= cut or kept == 0):
-                if best < 0 or weights[r] > weights[best]:
-                    best = r
-        if best < 0:
-            break
-        chosen[best] = True
-        kept += 1
-        kept_total += weights[best]
-    for r in range(n):
-        weights[r] = weights[r] / kept_total if chosen[r] else 0.0
-
-
-@compiled
-def split_lots(lots: int, weights: np.ndarray, cap_lots: np.ndarray, out: np.ndarray) -> int:
-    """Whole lots by largest remainder (ties: route order); overflow of a cap goes to the next remainder.
-
-    Returns the lots placed.
-    """
-    n = weights.shape[0]
-    placed = 0
-    remainder = np.zeros(n)
-    for r in range(n):
-        exact = lots * weights[r]
-        whole = min(math.floor(exact + 1e-9), cap_lots[r]) if weights[r] > 0.0 else 0
-        out[r] = whole
-        placed += whole
-        remainder[r] = exact - whole
-    while placed < lots:
-        best = -1
-        for r in range(n):
-            if weights[r] > 0.0 and out[r] < cap_lots[r] and (best < 0 or remainder[r] > remainder[best] + 1e-12):
-                best = r
-        if best < 0:
-            break
-        out[best] += 1
-        placed += 1
-        remainder[best] -= 1.0
-    return placed
+    """Masked softmax, row by row: scores, masks and weights are (E, R)."""
+    n_routes = weights.shape[1]
+    for e in range(weights.shape[0]):
+        top, total = -math.inf, 0.0
+        for r in range(n_routes):
+            if not masked[e, r] and scores[e, r] > top:
+                top = scores[e, r]
+        for r in range(n_routes):
+            weights[e, r] = 0.0 if masked[e, r] else math.exp(scores[e, r] - top)
+            total += weights[e, r]
+        if total > 0.0:
+            for r in range(n_routes):
+                weights[e, r] /= total
 
 
 @compiled
 def child_orders(
-    remaining_shares: int, work_shares: float, weights: np.ndarray, masked: np.ndarray, route_type: np.ndarray,
-    route_cap: np.ndarray, lot_shares: int, max_routes: int, weight_cut: float, completing: int, dark_room: int,
-    child: np.ndarray,
+    remaining_shares: np.ndarray, work_shares: np.ndarray, weights: np.ndarray, masked: np.ndarray,
+    route_type: np.ndarray, route_cap: np.ndarray, lot_shares: int, max_routes: int, weight_cut: float,
+    completing: np.ndarray, dark_room: np.ndarray, child: np.ndarray,
 ) -> None:  # fmt: skip
-    """What a proposal becomes, from plain values alone: `child` (R,) shares. Simulation and audit call this function.
+    """What proposals become, from plain values alone: `child` (E, R) shares. Simulation and audit call this function.
 
-    `completing`: the route that takes all that is left because this is the last slot, or -1. `dark_room`: shares that
-    may still be sent dark. `weights` (R,) is overwritten with what was used.
+    Row by row: `remaining_shares`, `work_shares`, `completing` and `dark_room` are (E,), weights, masks and children
+    (E, R). A row without remaining shares is left alone. `completing`: the route that takes all that is left because
+    this is the last slot, or NOT_LAST. `dark_room`: shares that may still be sent dark.
+    `weights` is overwritten with what was used: masked routes 0, those below `weight_cut` exact zeros, the best
+    `max_routes` (ties: route order), renormalised. Work is rounded to the nearest whole lot and cut by largest remainder
+    (ties: route order); overflow of a cap goes to the next remainder; an odd lot goes out only with the last shares.
     """
-    child[:] = 0
-    n = weights.shape[0]
-    if completing >= 0:
-        weights[:] = 0.0
-        if not masked[completing]:
-            weights[completing] = 1.0
-            child[completing] = remaining_shares
-        return
-    for r in range(n):
-        if masked[r]:
-            weights[r] = 0.0
-    keep_best_routes(weights, max_routes, weight_cut)
-    work = min(max(work_shares, 0.0), float(remaining_shares))
-    lots = min(remaining_shares // lot_shares, int(math.floor(work / lot_shares + 0.5)))
-    if remaining_shares < lot_shares and work > 0.0:
-        _odd_lot(remaining_shares, weights, route_type, route_cap, dark_room, child)
-        return
-    if lots == 0:
-        return
-    caps = np.empty(n, np.int64)
-    for r in range(n):
-        caps[r] = route_cap[r] // lot_shares
-    split_lots(lots, weights, caps, child)
-    for r in range(n):
-        child[r] *= lot_shares
-        if route_type[r] > POST and child[r] > 0:  # even if all fill, the dark share stays within its cap
-            child[r] = min(child[r], max(0, dark_room) // lot_shares * lot_shares)
-            dark_room -= child[r]
-
-
-@compiled
-def _odd_lot(
-    shares: int, weights: np.ndarray, route_type: np.ndarray, route_cap: np.ndarray, dark_room: int, child: np.ndarray
-) -> None:
-    """The last shares, under one lot, go whole to the best route that may still take them."""
-    best = -1
-    for r in range(weights.shape[0]):
-        fits = weights[r] > 0.0 and route_cap[r] >= shares and (route_type[r] <= POST or dark_room >= shares)
-        if fits and (best < 0 or weights[r] > weights[best]):
-            best = r
-    if best >= 0:
-        child[best] = shares
+    n_routes = weights.shape[1]
+    for e in range(weights.shape[0]):
+        remaining = remaining_shares[e]
+        if remaining == 0:
+            continue
+        finishing = completing[e]
+        for r in range(n_routes):
+            child[e, r] = 0
+            if masked[e, r] or finishing != NOT_LAST:
+                weights[e, r] = 0.0
+        if finishing != NOT_LAST:
+            if not masked[e, finishing]:
+                weights[e, finishing] = 1.0
+                child[e, finishing] = remaining
+            continue
+        kept_total, kept = 0.0, 0
+        while kept < max_routes:
+            best = -1
+            for r in range(n_routes):
+                weight = weights[e, r]
+                if weight > 0.0 and (weight >= weight_cut or kept == 0) and (best < 0 or weight > weights[e, best]):
+                    best = r
+            if best < 0:
+                break
+            kept += 1
+            kept_total += weights[e, best]
+            weights[e, best] = -weights[e, best]  # kept routes carry a minus until the end
+        for r in range(n_routes):
+            weights[e, r] = -weights[e, r] / kept_total if weights[e, r] < 0.0 else 0.0
+        work = min(max(work_shares[e], 0.0), float(remaining))
+        room = dark_room[e]
+        if remaining < lot_shares:
+            if work > 0.0:  # the last shares go whole to the best route that may still take them
+                best = -1
+                for r in range(n_routes):
+                    fits = route_cap[r] >= remaining and (route_type[r] <= POST or room >= remaining)
+                    if weights[e, r] > 0.0 and fits and (best < 0 or weights[e, r] > weights[e, best]):
+                        best = r
+                if best >= 0:
+                    child[e, best] = remaining
+            continue
+        lots = min(remaining // lot_shares, int(math.floor(work / lot_shares + 0.5)))
+        placed = 0
+        for r in range(n_routes):
+            if weights[e, r] > 0.0:
+                child[e, r] = min(int(math.floor(lots * weights[e, r] + 1e-9)), route_cap[r] // lot_shares)
+                placed += child[e, r]
+        while placed < lots:
+            best, best_remainder = -1, 0.0
+            for r in range(n_routes):
+                if weights[e, r] > 0.0 and child[e, r] < route_cap[r] // lot_shares:
+                    remainder = lots * weights[e, r] - child[e, r]
+                    if best < 0 or remainder > best_remainder + 1e-12:
+                        best, best_remainder = r, remainder
+            if best < 0:
+                break
+            child[e, best] += 1
+            placed += 1
+        for r in range(n_routes):
+            if child[e, r] > 0:
+                child[e, r] *= lot_shares
+                if route_type[r] > POST:  # even if all fill, the dark share stays within its cap
+                    child[e, r] = min(child[e, r], max(0, room) // lot_shares * lot_shares)
+                    room -= child[e, r]
 
 
 @compiled
@@ -202,18 +190,21 @@ def dark_room_shares(rules: Rules, b: Batch, e: int) -> int:
 
 
 @compiled
-def release(rules: Rules, b: Batch, e: int, work_shares: float, weights: np.ndarray) -> None:
-    """Turn a proposal (shares to work, weights over routes) into released child orders `b.child_shares[e]`.
+def release_rows(rules: Rules, b: Batch, work_shares: np.ndarray, weights: np.ndarray) -> None:
+    """Turn proposals (shares to work (E,), weights over routes (E, R)) into released child orders `b.child_shares`.
 
-    Masked routes get nothing. In the last slot all that is left goes to the completing take, unless leaves are charged
-    (problems with a known optimum) or the quote forbids every route. Work is rounded to the nearest
-    whole lot; an odd lot goes out only with the last shares. `weights` is overwritten with what was used.
+    In the last slot all that is left goes to the completing take, unless leaves are charged (problems with a known
+    optimum); where every take is forbidden, nothing goes out. `weights` is overwritten with what was used.
     """
-    completing = -1
-    if is_last_slot(b, e) and not rules.leftover_charged:
-        completing = completing_route(rules, b, e)
+    episode, orders, plan = b.episode, b.order, b.plan
+    for e in range(orders.shape[0]):
+        order, ep = orders[e], episode[e]
+        plan[0, e] = order.remaining_shares if order.active == 1 else 0
+        plan[1, e] = NOT_LAST
+        plan[2, e] = int(rules.max_dark_frac * ep.shares) - order.dark_shares
+        if order.active == 1 and order.slot == ep.n_slots - 1 and not rules.leftover_charged:
+            plan[1, e] = completing_route(rules, b, e)
     child_orders(
-        b.order[e].remaining_shares, work_shares, weights, b.masked[e], rules.route_type, rules.route_cap,
-        rules.lot_shares, rules.max_routes, rules.weight_cut, completing, dark_room_shares(rules, b, e),
-        b.child_shares[e],
+        plan[0], work_shares, weights, b.masked, rules.route_type, rules.route_cap, rules.lot_shares, rules.max_routes,
+        rules.weight_cut, plan[1], plan[2], b.child_shares,
     )  # fmt: skip

@@ -14,10 +14,10 @@ from typing import Literal
 
 import numpy as np
 
-from .compiled import compiled
-from .controls import mask_code
+from .compiled import compiled, leaf
+from .controls import mask_of
 from .scorecard import CARD_OF, shrunk_fill_rate, shrunk_markout_hs
-from .state import TAKE, Batch
+from .state import POST, TAKE, Batch
 from .venues import Route, Rules
 
 Factor = Literal["size", "liquidity", "volatility", "venue", "schedule", "signal"]
@@ -93,55 +93,62 @@ def schema_sha256() -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@compiled
-def _put(out: np.ndarray, at: int, column: int, value: float) -> None:
-    out[at] = min(max(value, _LOW[column]), _HIGH[column])
+@leaf
+def _clipped(column: int, value: float) -> float:
+    return min(max(value, _LOW[column]), _HIGH[column])
 
 
 @compiled
 def observe(rules: Rules, b: Batch, e: int, out: np.ndarray) -> None:
     """Write the flat observation of row `e` to `out` (float64) and refresh `b.masked[e]`."""
-    ep, order = b.episode[e], b.order[e]
-    row = b.tape[e, order.slot]
-    shares, lot = float(ep.shares), float(rules.lot_shares)
-    half = max(row.half_spread_bps, 1e-9)
-    usual = max(ep.half_spread_bps, 1e-9)
-    slice_shares = max(shares * (row.schedule_now - row.schedule_next), 1e-9)
-    remaining = order.remaining_shares / shares
-    _put(out, 0, 0, (ep.n_slots - order.slot) / ep.n_slots)
-    _put(out, 1, 1, remaining)
-    _put(out, 2, 2, remaining - row.schedule_now)
-    due = (order.remaining_shares - shares * row.schedule_next) / slice_shares
-    _put(out, 3, 3, math.copysign(math.log2(1.0 + abs(due)), due))
-    _put(out, 4, 4, math.log10(100.0 * shares / ep.adv_shares))
-    _put(out, 5, 5, math.log10(100.0 * shares / max(ep.expected_volume, 1e-9)))
-    _put(out, 6, 6, math.log10(slice_shares / lot))
-    _put(out, 7, 7, math.log10(2.0 * half))
-    _put(out, 8, 8, math.log2(half / usual))
-    _put(out, 9, 9, math.log10(float(ep.adv_shares)))
-    _put(out, 10, 10, math.log2(max(row.vol_ratio, 1e-3)))
-    _put(out, 11, 11, math.log2(max(ep.vol_bps * math.sqrt(10.0), 1e-9) / half))
-    _put(out, 12, 12, row.imbalance * ep.side)
-    for r in range(rules.route_venue.shape[0]):
-        b.masked[e, r] = mask_code(rules, b, e, r) != 0
-        _observe_route(rules, b, e, r, half, out[N_GLOBAL + r * N_ROUTE : N_GLOBAL + (r + 1) * N_ROUTE])
+    observe_rows(rules, b, e, e + 1, out.reshape(1, out.shape[0]), e)
 
 
 @compiled
-def _observe_route(rules: Rules, b: Batch, e: int, r: int, half: float, out: np.ndarray) -> None:
-    v, kind = rules.route_venue[r], rules.route_type[r]
-    ven, state = b.venue[e, v], b.venue_state[e, v]
-    fee = ven.post_fee_bps if kind == 1 else ven.take_fee_bps
-    log_rate, markout, evidence = 0.0, 0.0, 0.0
-    if kind != TAKE:
-        card = b.card[e, v, CARD_OF[kind]]
-        log_rate = math.log10(shrunk_fill_rate(card, CARD_OF[kind]))
-        markout = shrunk_markout_hs(card)
-        evidence = math.log10(1.0 + card.markouts)
-    age_s = b.order[e].slot * rules.interval_s - state.last_visit_s
-    _put(out, 0, N_GLOBAL + 0, log_rate)
-    _put(out, 1, N_GLOBAL + 1, markout)
-    _put(out, 2, N_GLOBAL + 2, fee / half)
-    _put(out, 3, N_GLOBAL + 3, evidence)
-    _put(out, 4, N_GLOBAL + 4, 1.0 - math.exp(-age_s / 30.0))
-    _put(out, 5, N_GLOBAL + 5, state.last_filled_frac)
+def observe_rows(rules: Rules, b: Batch, first: int, last: int, out: np.ndarray, out_first: int) -> None:
+    """Observations of the active rows first..last-1 to out[row - out_first], float64; refresh `b.masked`."""
+    settings, route_venue, route_type = rules.settings[0], rules.route_venue, rules.route_type
+    episode, orders, tape, venue, venue_state = b.episode, b.order, b.tape, b.venue, b.venue_state
+    cards, masked = b.card, b.masked
+    lot, n_routes = settings.lot_shares, route_type.shape[0]
+    for e in range(first, last):
+        order = orders[e]
+        if order.active == 0:
+            continue
+        ep, row, to = episode[e], tape[e, order.slot], e - out_first
+        shares = float(ep.shares)
+        half, usual = max(row.half_spread_bps, 1e-9), max(ep.half_spread_bps, 1e-9)
+        slice_shares = max(shares * (row.schedule_now - row.schedule_next), 1e-9)
+        remaining = order.remaining_shares / shares
+        due = (order.remaining_shares - shares * row.schedule_next) / slice_shares
+        out[to, 0] = _clipped(0, (ep.n_slots - order.slot) / ep.n_slots)
+        out[to, 1] = _clipped(1, remaining)
+        out[to, 2] = _clipped(2, remaining - row.schedule_now)
+        out[to, 3] = _clipped(3, math.copysign(math.log2(1.0 + abs(due)), due))
+        out[to, 4] = _clipped(4, math.log10(100.0 * shares / ep.adv_shares))
+        out[to, 5] = _clipped(5, math.log10(100.0 * shares / max(ep.expected_volume, 1e-9)))
+        out[to, 6] = _clipped(6, math.log10(slice_shares / lot))
+        out[to, 7] = _clipped(7, math.log10(2.0 * half))
+        out[to, 8] = _clipped(8, math.log2(half / usual))
+        out[to, 9] = _clipped(9, math.log10(float(ep.adv_shares)))
+        out[to, 10] = _clipped(10, math.log2(max(row.vol_ratio, 1e-3)))
+        out[to, 11] = _clipped(11, math.log2(max(ep.vol_bps * math.sqrt(10.0), 1e-9) / half))
+        out[to, 12] = _clipped(12, row.imbalance * ep.side)
+        for r in range(n_routes):
+            v, kind, at = route_venue[r], route_type[r], N_GLOBAL + r * N_ROUTE
+            ven, state, which = venue[e, v], venue_state[e, v], CARD_OF[kind]
+            card = cards[e, v, max(0, which)]
+            masked[e, r] = mask_of(settings, ep, order, row, ven, card, kind) != 0
+            log_rate, markout, evidence = 0.0, 0.0, 0.0
+            if kind != TAKE:
+                log_rate = math.log10(shrunk_fill_rate(card, which))
+                markout = shrunk_markout_hs(card)
+                evidence = math.log10(1.0 + card.markouts)
+            fee = ven.post_fee_bps if kind == POST else ven.take_fee_bps
+            age_s = order.slot * settings.interval_s - state.last_visit_s
+            out[to, at] = _clipped(N_GLOBAL, log_rate)
+            out[to, at + 1] = _clipped(N_GLOBAL + 1, markout)
+            out[to, at + 2] = _clipped(N_GLOBAL + 2, fee / half)
+            out[to, at + 3] = _clipped(N_GLOBAL + 3, evidence)
+            out[to, at + 4] = _clipped(N_GLOBAL + 4, 1.0 - math.exp(-age_s / 30.0))
+            out[to, at + 5] = _clipped(N_GLOBAL + 5, state.last_filled_frac)

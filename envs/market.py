@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,14 +12,13 @@ from numpy.typing import NDArray
 from ..configs.errors import UserError
 from ..configs.market import SESSION_S, MarketConfig
 from .compiled import compiled
-from .controls import pace_band, release, weights_from_scores
+from .controls import pace_band, release_rows, weights_from_scores
 from .counter_rng import derive, key_of
-from .features import N_GLOBAL, N_ROUTE, observe
-from .market_step import market_step, start_order
-from .scorecard import settle_markouts
+from .features import N_GLOBAL, N_ROUTE, observe, observe_rows
+from .market_step import start_order, work_rows
 from .state import Batch, allocate
 from .synthetic import draw_episode, generate_tape
-from .venues import Rules, build_rules, max_lots, max_slots, routes_of, venue_names
+from .venues import Rules, build_rules, max_slots, routes_of, venue_names
 
 STREAMS = ("train", "validation", "test")
 
@@ -50,23 +50,17 @@ def restart_row(rules: Rules, b: Batch, e: int, obs: NDArray[np.float64]) -> Non
 
 
 @compiled
-def advance(rules: Rules, b: Batch, e: int, obs: NDArray[np.float64]) -> None:
-    """Work the released children, then, if the order goes on, settle known markouts and observe."""
-    market_step(rules, b, e)
-    if b.order[e].active == 1:
-        settle_markouts(rules, b, e, b.order[e].slot)
-        observe(rules, b, e, obs[e])
-
-
-@compiled
 def step_proposals(
     rules: Rules, b: Batch, work: NDArray[np.float64], weights: NDArray[np.float64], obs: NDArray[np.float64]
 ) -> None:
-    """One slot for every active row, from proposals: shares to work (E,) and weights over routes (E, R)."""
-    for e in range(b.order.shape[0]):
-        if b.order[e].active == 1:
-            release(rules, b, e, work[e], weights[e])
-            advance(rules, b, e, obs)
+    """One slot for every active row, from proposals: shares to work (E,) and weights over routes (E, R).
+
+    Release, work, then, where the order goes on, observe.
+    """
+    n = b.order.shape[0]
+    release_rows(rules, b, work, weights)
+    work_rows(rules, b, 0, n)
+    observe_rows(rules, b, 0, n, obs, 0)
 
 
 @compiled
@@ -74,11 +68,21 @@ def proposals_from_scores(
     rules: Rules, b: Batch, actions: NDArray[np.float64], work: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> None:
     """Actions (E, 1 + R), pace score then route scores -> shares to work (E,) and weights (E, R)."""
+    weights_from_scores(actions[:, 1:], b.masked, weights)
     for e in range(b.order.shape[0]):
         if b.order[e].active == 1:
             lo, hi = pace_band(rules, b, e)
-            work[e] = lo + (hi - lo) / (1.0 + np.exp(-actions[e, 0]))
-            weights_from_scores(actions[e, 1:], b.masked[e], weights[e])
+            work[e] = lo + (hi - lo) / (1.0 + math.exp(-actions[e, 0]))
+
+
+@compiled
+def step_scores(
+    rules: Rules, b: Batch, actions: NDArray[np.float64], work: NDArray[np.float64], weights: NDArray[np.float64],
+    obs: NDArray[np.float64],
+) -> None:  # fmt: skip
+    """`proposals_from_scores`, then `step_proposals`, in one call."""
+    proposals_from_scores(rules, b, actions, work, weights)
+    step_proposals(rules, b, work, weights, obs)
 
 
 def _refuse_oversized(config: MarketConfig, rules: Rules) -> None:
@@ -123,8 +127,8 @@ class Market:
         """Empty arrays for `n_episodes` orders and their observations (E, n_obs) float64."""
         rules = self.rules
         batch = allocate(
-            n_episodes, self.n_slots, rules.n_after, rules.n_venues, len(self.routes), max_lots(self.config),
-            rules.markout_lag + 3,
+            n_episodes, self.n_slots, rules.n_after, rules.n_venues, len(self.routes),
+            rules.markout_lag + 3, rules.n_sub,
         )  # fmt: skip
         return batch, np.zeros((n_episodes, self.n_obs))
 

@@ -27,7 +27,7 @@ from .counter_rng import derive, uniform
 from .day_slots import QUOTE_NORMAL, RMS_WINDOW_S, DaySlots, slot_grid
 from .market_data import read_day
 from .state import Batch
-from .synthetic import _draw_order, _draw_stock, draw_venues, expected_volume, finish_tape
+from .synthetic import draw_order, draw_stock, draw_venues, expected_volume, finish_tape, slot_factors
 from .venues import Rules, venue_names
 
 _STREAM_DAY = 7  # after the generator's streams 0 to 6
@@ -243,8 +243,8 @@ def _draw_window(rules: Rules, key: np.uint64, number: int, table: np.ndarray, b
     ep = b.episode[e]
     ep.key = derive(key, number)
     ep.number = number
-    _draw_stock(rules, ep)
-    _draw_order(rules, ep)
+    draw_stock(rules, ep, -1)
+    draw_order(rules, ep)
     ep.replayed = 1
     day: int = min(table.shape[0] - 1, int(uniform(derive(ep.key, _STREAM_DAY), 0, 0) * table.shape[0]))
     ep.day = day
@@ -260,8 +260,10 @@ def _fill_rows(rules: Rules, table: np.ndarray, b: Batch, e: int) -> None:
     scale, mid0 = 1e4 / ep.price_usd, ep.price_usd
     first, last = int(round(ep.start_s / dt)), table.shape[0] - 1
     curve = rules.stock[ep.stock].vol_curve
+    ep.n_sub, ep.fast_in_slot = 1, 1
+    tape = b.tape
     for n in range(ep.n_slots + rules.n_after):
-        day, row = table[min(first + n, last)], b.tape[e, n]
+        day, row = table[min(first + n, last)], tape[e, n]
         row.mid_bps = 1e4 * (day.mid_usd / mid0 - 1.0)
         row.base_bps = row.mid_bps
         row.eps_bps, row.eps_var = scale * day.move_usd, 0.0
@@ -271,7 +273,7 @@ def _fill_rows(rules: Rules, table: np.ndarray, b: Batch, e: int) -> None:
         row.volume_shares = day.volume_shares
         row.vol_bps, row.vol_ratio = day.vol_bps, day.vol_ratio
         row.vol_curve = curve[min(N_CURVE_BINS - 1, int((ep.start_s + n * dt) / _BIN_S))]
-        row.supply_factor = 1.0
+        slot_factors(rules.settings[0], ep, row, 0.0)
         row.imbalance, row.nbbo_moves, row.quote_state = day.imbalance, day.nbbo_moves, day.quote_state
         row.forecast_shares = expected_volume(rules, ep, ep.start_s + n * dt, ep.start_s + (n + 1) * dt)
 

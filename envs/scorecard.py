@@ -10,17 +10,18 @@ import math
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import compiled, leaf
 from .counter_rng import binomial, derive, log_uniform, normal, uniform
 from .state import CARD_OF_TYPE, Batch, Row
 from .venues import Rules
 
-_NODES, _WEIGHTS = (a for a in np.polynomial.hermite_e.hermegauss(15))
+_NODES, _WEIGHTS = (a for a in np.polynomial.hermite_e.hermegauss(21))
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 CARD_OF = np.array(CARD_OF_TYPE)
 _HORIZON_S = 10.0
 _EXACT_ATTEMPTS = 1_000_000
 _STREAM_CARD = 77
+KAPPA_CAP = 2.5
 
 # Shrinkage of a row by its count: prior rate and weight in attempts, and weight in fills of a markout of 0.
 FILL_PRIOR = (0.03, 0.06, 0.25)
@@ -28,48 +29,90 @@ FILL_PRIOR_WEIGHT = 100.0
 MARKOUT_PRIOR_WEIGHT = 60.0
 
 
-@compiled
-def _tilted_fill_prob(mean_arrivals: float, kappa: float) -> float:
-    """E[1 - exp(-m e^(-kappa z - kappa^2/2))] over a standard normal z, by quadrature."""
+@leaf
+def _fill_prob(mean_arrivals: float, log_sd: float) -> float:
+    """E[1 - exp(-m e^(s z - s^2/2))] over a standard normal z, by quadrature: m arrivals in the mean, log-normal noise."""
     prob = 0.0
     for i in range(_NODES.shape[0]):
-        prob += _WEIGHTS[i] * -math.expm1(-mean_arrivals * math.exp(-kappa * _NODES[i] - 0.5 * kappa * kappa))
+        prob += _WEIGHTS[i] * -math.expm1(-mean_arrivals * math.exp(log_sd * _NODES[i] - 0.5 * log_sd * log_sd))
     return prob
+
+
+@leaf
+def size_tail(law: Row, lots: int) -> float:
+    """Pr[S >= lots] of a contra order; 1 where sizes are unlimited."""
+    if law.n_lots == 0 or lots <= 1:
+        return 1.0
+    return 1.0 - law.cdf[lots - 2] if lots <= law.n_lots else 0.0
+
+
+@compiled
+def typical_child_lots(rules: Rules, ep: Row) -> int:
+    """The child order behind a scorecard: half of an average slice, at least one lot."""
+    return max(1, int(0.5 * ep.shares / ep.n_slots / rules.lot_shares))
 
 
 @compiled
 def expected_fill_rate(rules: Rules, b: Batch, e: int, v: int, card: int) -> float:
-    """Long-run share of 10 s child orders with a fill, at average volume, spread and volatility.
+    """Share of 10 s child orders with a fill over many orders like this one, sent in every slot, at the order's expected volume.
 
-    A pool visited every slot holds fresh orders plus, after a fill, the leftover of the contra met last; the rate
-    solves f = m + f rho (1 - m) with m the chance of a fresh order and rho that of a leftover.
+    Arrivals are Poisson given alphas and slot volume, which are log-normal factors on the rate; only contra orders that
+    reach the minimum quantity count. A pinged pool is visited every slot, so what stands there is what came since; a
+    rest leaves nothing unmet behind, so it meets arrivals of its own slot. The leftover of the contra met last fills
+    later children too, while it lasts and stays: a run of J children on average, cut off by the end of the order (a run
+    starts in a uniform slot of N, so its k-th child counts 1 - k/N). Runs start in idle slots with probability m, that
+    of a fresh match, so the rate is m J / (1 + m (J - 1)).
     """
     ep, ven, dt = b.episode[e], b.venue[e, v], rules.interval_s
     if rules.one_shot:
         return 1.0 - ven.zero_prob
     rate = ven.supply_frac * ep.expected_volume / (ep.n_slots * dt) / ven.mean_size_shares
+    noise_var = rules.slot_volume_log_sd**2 + rules.day_volume_log_sd**2
     if card == 2:
-        return _tilted_fill_prob(rate * dt, ven.kappa_slow)
-    both = math.sqrt(ven.kappa_fast**2 + ven.kappa_slow**2)
-    child = max(1.0, 0.5 * ep.shares / ep.n_slots / rules.lot_shares)
-    larger = 1.0 - b.sizes[e, v, min(ven.n_sizes - 1, int(child) - 1)]
-    fresh = _tilted_fill_prob(rate * ven.life_s * -math.expm1(-dt / ven.life_s), both)
-    if card == 1:
-        fresh = 1.0 - (1.0 - fresh) * (1.0 - _tilted_fill_prob(rate * dt, ven.kappa_slow))
-    stays = larger * math.exp(-(dt if card == 0 else 0.0) / ven.life_s)
-    return fresh / (1.0 - stays * (1.0 - fresh))
+        run_var = (2.0 * ven.gamma_run_bps) ** 2 / max(ep.vol_bps**2 * dt, 1e-12)  # of the factor for the price's run
+        return _fill_prob(rate * dt, math.sqrt(ven.kappa_slow**2 + noise_var + run_var))
+    sd_g, load = rules.supply_noise[0], rules.supply_volume_load
+    noise_var += sd_g * sd_g + 2.0 * load * sd_g * rules.slot_volume_log_sd  # supply moves with the slot's volume
+    lots = typical_child_lots(rules, ep)
+    least = max(1, min(lots, int(ven.min_quantity_shares / rules.lot_shares)))
+    law, informed = rules.size_law[ven.size_law], rules.size_law[ven.informed_law]
+    p = ven.informed_frac
+    match = p * size_tail(informed, least) + (1.0 - p) * size_tail(law, least)
+    slow_var, both_var = ven.kappa_slow**2, ven.kappa_fast**2 + ven.kappa_slow**2
+    if card == 0:
+        fresh = _fill_prob(rate * match * ven.life_s * -math.expm1(-dt / ven.life_s), math.sqrt(both_var + noise_var))
+        stays = math.exp(-dt / ven.life_s)
+    else:
+        fresh = _fill_prob(rate * match * dt, math.sqrt(slow_var + noise_var))
+        stays = 1.0
+    run, staying = 0.0, 1.0  # children that one contra order fills before it, or the order, is used up or gone
+    for k in range(min(max(1, law.n_lots, informed.n_lots), ep.n_slots)):
+        tail = p * size_tail(informed, k * lots + least) + (1.0 - p) * size_tail(law, k * lots + least)
+        run += staying * tail / max(match, 1e-12) * (1.0 - k / ep.n_slots)
+        staying *= stays
+        if staying * tail < 1e-4:
+            break
+    return fresh * run / (1.0 + fresh * (run - 1.0))
 
 
 @compiled
-def expected_markout_bps(rules: Rules, b: Batch, e: int, v: int, card: int) -> float:
-    """Law (3) at 10 s (market model): - = adverse. For a post the mid's move alone: -Gamma_10."""
+def expected_markout_bps(rules: Rules, b: Batch, e: int, v: int, card: int, horizon_s: float) -> float:
+    """Law (3) (market model): - = adverse. For a post the mid's move alone: -Gamma. With two contra types a minimum
+    quantity thins the informed one: pi(m) kappa_informed."""
     ep, ven = b.episode[e], b.venue[e, v]
     if rules.expected_accounting:
         return -ven.adverse_charge_bps
-    slow = ven.kappa_slow * ep.sigma_slow_bps * -math.expm1(-_HORIZON_S / ep.tau_slow_s)
+    fast_frac = -math.expm1(-horizon_s / ep.tau_fast_s)
+    slow = ven.kappa_slow * ep.sigma_slow_bps * -math.expm1(-horizon_s / ep.tau_slow_s)
     if card == 2:
         return -(ven.gamma_run_bps + ven.gamma_fast_bps + slow)
-    fast = ven.kappa_fast * ep.sigma_fast_bps * -math.expm1(-_HORIZON_S / ep.tau_fast_s)
+    fast = ven.kappa_fast * ep.sigma_fast_bps * fast_frac
+    p = ven.informed_frac
+    if p > 0.0:
+        lots = max(1, min(typical_child_lots(rules, ep), int(ven.min_quantity_shares / rules.lot_shares)))
+        kept = p * size_tail(rules.size_law[ven.informed_law], lots)
+        kept /= max(kept + (1.0 - p) * size_tail(rules.size_law[ven.size_law], lots), 1e-12)
+        return -(fast + slow) * kept / p
     return -(fast + slow)
 
 
@@ -86,7 +129,7 @@ def open_scorecards(rules: Rules, b: Batch, e: int) -> None:
             if (card == 2) != (v < rules.n_lit):
                 continue
             rate = expected_fill_rate(rules, b, e, v, card)
-            mean_hs = expected_markout_bps(rules, b, e, v, card) / unit
+            mean_hs = expected_markout_bps(rules, b, e, v, card, _HORIZON_S) / unit
             if not rules.randomise:
                 row.attempts, row.filled = _EXACT_ATTEMPTS, int(round(rate * _EXACT_ATTEMPTS))
                 row.markouts, row.markout_hs_sum = row.filled, mean_hs * row.filled
@@ -102,59 +145,22 @@ def open_scorecards(rules: Rules, b: Batch, e: int) -> None:
                 row.markout_hs_sum = row.filled * (mean_hs + error_hs * normal(key, card, 2))
 
 
-@compiled
+@leaf
 def shrunk_fill_rate(row: Row, card: int) -> float:
     return (row.filled + FILL_PRIOR_WEIGHT * FILL_PRIOR[card]) / (row.attempts + FILL_PRIOR_WEIGHT)
 
 
-@compiled
+@leaf
 def shrunk_markout_hs(row: Row) -> float:
     return row.markout_hs_sum / (row.markouts + MARKOUT_PRIOR_WEIGHT)
 
 
-@compiled
-def record_fills(rules: Rules, b: Batch, e: int, n: int) -> None:
-    """Count this slot's child orders; their markouts wait in the ring until 10 s have passed."""
-    ring = b.pending.shape[3]
-    for r in range(rules.route_venue.shape[0]):
-        sent = b.child_shares[e, r]
-        card = CARD_OF[rules.route_type[r]]
-        if sent == 0 or card < 0:
-            continue
-        v = rules.route_venue[r]
-        row = b.card[e, v, card]
-        row.attempts += 1
-        node, inside = b.fill_shares[e, r, 0], b.fill_shares[e, r, 1]
-        if node + inside == 0:
-            continue
-        row.filled += 1
-        due = n + rules.markout_lag + (1 if inside > 0 else 0)
-        wait = b.pending[e, v, card, due % ring]
-        wait.count += 1
-        wait.mid_bps_sum += (node * b.fill_mid_bps[e, r, 0] + inside * b.fill_mid_bps[e, r, 1]) / (node + inside)
+@leaf
+def settle(card: Row, side: float, mid_bps: float, print_mid_bps: float, unit_bps: float) -> None:
+    """A markout has become known: the mid's move since the print, signed, in half spreads of the day."""
+    card.markouts += 1
+    card.markout_hs_sum += side * (mid_bps - print_mid_bps) / unit_bps
 
 
-@compiled
-def settle_markouts(rules: Rules, b: Batch, e: int, n: int) -> None:
-    """At the start of slot n, the markouts that have become known enter the scorecard.
-
-    A fill is valued at the first node at least 10 s after it: exactly 10 s for a node fill, 10 to 20 s for a fill
-    inside a slot of 10 s, which shows up to 8 % more of the slow alpha. No markout is used before its time.
-    """
-    ring = b.pending.shape[3]
-    ep = b.episode[e]
-    now = b.tape[e, n].mid_bps
-    unit = max(ep.half_spread_bps, 1e-9)
-    for v in range(rules.n_venues):
-        for card in range(3):
-            wait = b.pending[e, v, card, n % ring]
-            if wait.count > 0:
-                row = b.card[e, v, card]
-                row.markouts += wait.count
-                row.markout_hs_sum += ep.side * (wait.count * now - wait.mid_bps_sum) / unit
-                wait.count = 0
-                wait.mid_bps_sum = 0.0
-
-
-__all__ = ["CARD_OF", "expected_fill_rate", "expected_markout_bps", "open_scorecards", "record_fills",
-           "settle_markouts", "shrunk_fill_rate", "shrunk_markout_hs"]  # fmt: skip
+__all__ = ["CARD_OF", "KAPPA_CAP", "expected_fill_rate", "expected_markout_bps", "open_scorecards", "settle",
+           "shrunk_fill_rate", "shrunk_markout_hs", "size_tail", "typical_child_lots"]  # fmt: skip

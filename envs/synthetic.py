@@ -1,7 +1,7 @@
 """The calibrated generator: one episode's stock, venues, order and tape from (market, seed, episode number).
 
-Mid and alphas follow the market model, section 1, in its in-slot form with one sub-step a slot (K = 1): the fast alpha
-of a node is spent inside its slot, so the price base of in-slot fills is B = M + A_f (1 - E_f).
+Mid and alphas follow the market model, section 1: a slot has K sub-steps, each with its own alpha node. In the in-slot
+form the fast alpha of a node is spent inside its sub-step, so the price base of fills there is B = M + A_f (1 - E_f).
 Signed noise is drawn for a buyer and multiplied by the side, so a mirrored episode is mirrored exactly.
 """
 
@@ -12,15 +12,18 @@ import math
 import numpy as np
 
 from ..configs.market import N_CURVE_BINS, SESSION_S
-from .compiled import compiled
+from .compiled import compiled, leaf
 from .counter_rng import derive, gamma, log_uniform, normal, uniform
 from .scorecard import open_scorecards
-from .state import Batch, Row
-from .venues import UNLIMITED_SHARES, Rules
+from .state import QUOTE_CROSSED, QUOTE_LOCKED, QUOTE_NONE, QUOTE_NORMAL, Batch, Row
+from .venues import BETA_STEPS, Rules
 
 STREAM_ORDER, STREAM_STOCK, STREAM_VENUE, STREAM_MID, STREAM_VOLUME, STREAM_NOISE, STREAM_SHUFFLE = range(7)
+STREAM_EVENT = 8  # 7 deals the days of a replay
+VENUE_STOCK, VENUE_FLOW = 20, 21
+_EVENT_OUTAGE, _EVENT_HALT, _EVENT_SHOCK, _EVENT_QUOTE = range(4)
 _BIN_S = 300.0
-_MAX_VENUES = 64
+_RATIO_ERROR = 1.0 / math.sqrt(600.0)  # relative sampling error of a volatility measured on 300 one-second returns
 
 
 @compiled
@@ -30,18 +33,21 @@ def draw_episode(rules: Rules, stream_key: np.uint64, number: int, b: Batch, e: 
     ep.key = derive(stream_key, number)
     ep.number = number
     ep.replayed, ep.day = 0, 0
-    _draw_stock(rules, ep)
-    _draw_order(rules, ep)
+    draw_stock(rules, ep, -1)
+    draw_order(rules, ep)
     draw_venues(rules, b, e)
 
 
 @compiled
-def _draw_stock(rules: Rules, ep: Row) -> None:
+def draw_stock(rules: Rules, ep: Row, given: int) -> None:
+    """The episode's stock class, drawn or `given`, and its spread and volatility."""
     key = derive(ep.key, STREAM_STOCK)
     u = uniform(key, 0, 0)
     index = 0
     while index < rules.stock.shape[0] - 1 and u >= rules.stock[index].cum_prob:
         index += 1
+    if given >= 0:
+        index = given
     stock = rules.stock[index]
     spread_factor, vol_factor = 1.0, 1.0
     if rules.randomise:
@@ -65,10 +71,12 @@ def _draw_stock(rules: Rules, ep: Row) -> None:
     ep.vol_floor_frac = stock.vol_floor_frac
     ep.nbbo_moves_per_10s = stock.nbbo_moves_per_10s
     ep.size_scale = stock.size_scale
+    ep.n_sub, ep.fast_in_slot = stock.n_sub, stock.fast_in_slot
 
 
 @compiled
-def _draw_order(rules: Rules, ep: Row) -> None:
+def draw_order(rules: Rules, ep: Row) -> None:
+    """Side, horizon, start and size of the parent."""
     key = derive(ep.key, STREAM_ORDER)
     dt = rules.interval_s
     if rules.side == 0:
@@ -102,12 +110,19 @@ def _draw_order(rules: Rules, ep: Row) -> None:
 @compiled
 def expected_volume(rules: Rules, ep: Row, from_s: float, to_s: float) -> float:
     """ADV times the volume curve between two times of the session, shares."""
-    curve = rules.stock[ep.stock].volume_curve
-    total = 0.0
-    for k in range(int(from_s / _BIN_S), min(N_CURVE_BINS, int(math.ceil(to_s / _BIN_S)))):
-        overlap = min(to_s, (k + 1) * _BIN_S) - max(from_s, k * _BIN_S)
-        total += curve[k] * max(0.0, overlap) / _BIN_S
-    return total * ep.adv_shares
+    return volume_between(rules.stock[ep.stock], from_s, to_s) * ep.adv_shares
+
+
+@leaf
+def volume_between(stock: Row, from_s: float, to_s: float) -> float:
+    """Share of the day's volume that the curve puts between two times of the session."""
+    first, last = int(from_s / _BIN_S), min(N_CURVE_BINS - 1, int(to_s / _BIN_S))
+    if first >= last:
+        return stock.volume_curve[min(first, N_CURVE_BINS - 1)] * (to_s - from_s) / _BIN_S
+    total = stock.volume_curve[first] * ((first + 1) - from_s / _BIN_S)
+    for k in range(first + 1, last):
+        total += stock.volume_curve[k]
+    return total + stock.volume_curve[last] * (to_s / _BIN_S - last)
 
 
 @compiled
@@ -124,12 +139,25 @@ def draw_venues(rules: Rules, b: Batch, e: int) -> None:
     for v in range(rules.n_venues):
         ven = b.venue[e, v]
         ven.key = derive(ep.key, STREAM_VENUE) ^ rules.venue_key[v]
+        ven.stock_key, ven.flow_key = derive(ven.key, VENUE_STOCK), derive(ven.key, VENUE_FLOW)
         if v < rules.n_lit:
             _draw_lit(rules, ep, ven, v)
         else:
             _draw_dark(rules, ep, ven, order[v - rules.n_lit] if n_dark > 0 else 0)
-        _size_law(rules, ep, ven, b.sizes[e, v])
+        _draw_outage(rules, ep, ven, v)
     open_scorecards(rules, b, e)
+
+
+@compiled
+def _draw_outage(rules: Rules, ep: Row, ven: Row, v: int) -> None:
+    """A spell in which the venue is down: starts uniformly in the order, uniform length; independent of all else."""
+    key = derive(ven.key, STREAM_EVENT)
+    ven.down_from, ven.down_until = 0, 0
+    if rules.outage_venue[v] and uniform(key, _EVENT_OUTAGE, 0) < rules.outage_prob:
+        ven.down_from = int(uniform(key, _EVENT_OUTAGE, 1) * ep.n_slots)
+        shortest, longest = rules.outage_s
+        length_s = shortest + uniform(key, _EVENT_OUTAGE, 2) * (longest - shortest)
+        ven.down_until = ven.down_from + max(1, int(round(length_s / rules.interval_s)))
 
 
 @compiled
@@ -141,12 +169,13 @@ def _mils_to_bps(mils: float, price_usd: float) -> float:
 def _draw_lit(rules: Rules, ep: Row, ven: Row, v: int) -> None:
     arch = rules.lit[v]
     pnl_hs = rules.post_pnl_hs[ep.stock, v]
-    flow, take_mils, post_mils, beta = 1.0, arch.take_fee_mils, arch.post_fee_mils, arch.size_beta
+    flow, take_mils, post_mils = 1.0, arch.take_fee_mils, arch.post_fee_mils
     if rules.randomise:
         pnl_hs += rules.pnl_jitter_hs * (2.0 * uniform(ven.key, 0, 0) - 1.0)
         flow = log_uniform(uniform(ven.key, 0, 1), rules.flow_range[0], rules.flow_range[1])
         shift = rules.fee_jitter_mils * (2.0 * uniform(ven.key, 0, 2) - 1.0)
-        take_mils, post_mils = min(30.0, take_mils + shift), min(30.0, post_mils + shift)
+        cap = rules.stock[ep.stock].fee_cap_mils
+        take_mils, post_mils = min(cap, take_mils + shift), min(cap, post_mils + shift)
     ven.archetype = v
     ven.supply_frac = arch.supply_frac * flow
     ven.kappa_slow = arch.kappa_slow
@@ -155,8 +184,10 @@ def _draw_lit(rules: Rules, ep: Row, ven: Row, v: int) -> None:
     slow_10 = arch.kappa_slow * ep.sigma_slow_bps * -math.expm1(-10.0 / ep.tau_slow_s)
     ven.gamma_run_bps = arch.run_share * gamma_10
     ven.gamma_fast_bps = max(0.0, gamma_10 - ven.gamma_run_bps - slow_10)
-    ven.size_beta = beta
-    ven.n_sizes = max(1, int(round(arch.size_max_lots * ep.size_scale)))
+    ven.size_beta = arch.size_beta
+    ven.size_law = rules.lit_law[ep.stock, v]
+    ven.mean_size_shares = rules.size_law[ven.size_law].mean_shares
+    ven.informed_frac = 0.0
     ven.take_fee_bps = _mils_to_bps(take_mils, ep.price_usd)
     ven.post_fee_bps = _mils_to_bps(post_mils, ep.price_usd)
     ven.min_quantity_shares = 0
@@ -171,7 +202,9 @@ def _draw_dark(rules: Rules, ep: Row, ven: Row, a: int) -> None:
     ven.archetype = a
     ven.life_s = arch.life_s
     ven.supply_frac, ven.size_beta, ven.leak_weight = arch.supply_frac, arch.size_beta, arch.leak_weight
-    ven.kappa_fast, ven.kappa_slow = arch.kappa_fast, arch.kappa_slow
+    ven.kappa_fast, ven.kappa_slow = rules.dark_kappa[ep.stock, a, 0], rules.dark_kappa[ep.stock, a, 1]
+    ven.informed_frac = arch.informed_frac
+    law, step = rules.dark_law[ep.stock, a], 0
     fee_mils, lots = arch.take_fee_mils, arch.min_quantity_lots
     ven.has_regime = 0
     if rules.randomise:
@@ -186,13 +219,17 @@ def _draw_dark(rules: Rules, ep: Row, ven: Row, a: int) -> None:
         ven.leak_weight = 0.0
         if uniform(key, 0, 4) >= rules.leak_zero_prob:
             ven.leak_weight = log_uniform(uniform(key, 0, 5), rules.leak_range[0], rules.leak_range[1])
-        ven.size_beta += rules.beta_jitter * (2.0 * uniform(key, 0, 6) - 1.0)
+        step = int(uniform(key, 0, 6) * BETA_STEPS)
+        ven.size_beta += rules.beta_jitter * (2.0 * step / (BETA_STEPS - 1) - 1.0)
         n = rules.min_quantity_lots.shape[0]
         lots = rules.min_quantity_lots[min(n - 1, int(uniform(key, 0, 7) * n))]
-        fee_mils = min(30.0, fee_mils + rules.fee_jitter_mils * (2.0 * uniform(key, 0, 8) - 1.0))
+        fee_mils = min(rules.stock[ep.stock].fee_cap_mils, fee_mils + rules.fee_jitter_mils * (2.0 * uniform(key, 0, 8) - 1.0))
         ven.has_regime = 1 if uniform(derive(ep.key, STREAM_STOCK), 0, 3) < rules.regime_prob else 0
     ven.min_quantity_shares = lots * rules.lot_shares
-    ven.n_sizes = 0 if arch.size_max_lots == 0 else max(1, int(round(arch.size_max_lots * ep.size_scale)))
+    ven.size_law, ven.informed_law = law + step, rules.informed_law[ep.stock, a]
+    p = ven.informed_frac
+    mean_of_rest = rules.size_law[ven.size_law].mean_shares
+    ven.mean_size_shares = p * rules.size_law[ven.informed_law].mean_shares + (1.0 - p) * mean_of_rest
     ven.take_fee_bps = _mils_to_bps(fee_mils, ep.price_usd)
     ven.post_fee_bps = 0.0
     ven.gamma_run_bps = 0.0
@@ -202,31 +239,17 @@ def _draw_dark(rules: Rules, ep: Row, ven: Row, a: int) -> None:
 
 
 @compiled
-def _size_law(rules: Rules, ep: Row, ven: Row, cdf: np.ndarray) -> None:
-    """Cumulative law Pr[S <= k] of Pr[S = k] ~ k^-beta, k = 1..n_sizes lots, and its mean in shares."""
-    if ven.n_sizes == 0:
-        ven.mean_size_shares = float(UNLIMITED_SHARES)
-        return
-    total, moment = 0.0, 0.0
-    for k in range(1, ven.n_sizes + 1):
-        weight = math.exp(-ven.size_beta * math.log(k))
-        total += weight
-        moment += weight * k
-        cdf[k - 1] = total
-    for k in range(ven.n_sizes):
-        cdf[k] /= total
-    cdf[ven.n_sizes - 1] = 1.0
-    ven.mean_size_shares = moment / total * rules.lot_shares
-
-
-@compiled
 def generate_tape(rules: Rules, b: Batch, e: int) -> None:
     """Fill the tape of row `e`: volume, then mid and signals, then benchmark and schedule."""
     if rules.slot_volumes.shape[0] > 0:
         _fixed_rows(rules, b, e)
+        if b.episode[e].vol_bps > 0.0 and not rules.expected_accounting:
+            _draw_mid(rules, b, e, False)
     else:
         _draw_volume(rules, b, e)
-        _draw_mid(rules, b, e)
+        _draw_mid(rules, b, e, True)
+    if rules.halt_prob + rules.locked_prob + rules.crossed_prob > 0.0:
+        _draw_quote_states(rules, b, e)
     finish_tape(rules, b, e)
 
 
@@ -240,125 +263,234 @@ def _fixed_rows(rules: Rules, b: Batch, e: int) -> None:
         row.volume_shares = rules.slot_volumes[min(n, ep.n_slots - 1)]
         row.forecast_shares = row.volume_shares
         row.vol_bps = ep.vol_bps
-        row.vol_curve, row.supply_factor, row.vol_ratio, row.eps_var = 1.0, 1.0, 1.0, 1.0
+        row.vol_curve, row.vol_ratio, row.eps_var = 1.0, 1.0, 1.0
+        row.toxicity_factor, row.dark_flow_shares = 1.0, row.volume_shares
 
 
 @compiled
 def _draw_volume(rules: Rules, b: Batch, e: int) -> None:
-    """Dirichlet over five-minute bins, shared among the slots of a bin log-normally; forecast = ADV x curve."""
-    ep, dt = b.episode[e], rules.interval_s
-    curve = rules.stock[ep.stock].volume_curve
+    """Dirichlet over five-minute bins, shared among the slots of a bin log-normally; forecast = ADV x curve.
+
+    Bins outside the order's window are one gamma draw: a Dirichlet whose parts are added up is a Dirichlet.
+    """
+    ep, dt, tape = b.episode[e], rules.interval_s, b.tape
+    stock = rules.stock[ep.stock]
     key = derive(ep.key, STREAM_VOLUME)
     sd = rules.day_volume_log_sd
     day = ep.adv_shares * math.exp(sd * normal(key, 0, 0) - 0.5 * sd * sd)
-    shares = np.zeros(N_CURVE_BINS)
-    for k in range(N_CURVE_BINS):
-        shares[k] = gamma(key, 1 + k, max(1e-9, rules.volume_concentration * curve[k]))
-    shares *= day / shares.sum()
+    first_bin = int(ep.start_s / _BIN_S)
+    last_bin = min(N_CURVE_BINS - 1, int((ep.start_s + ep.n_slots * dt - 1e-6) / _BIN_S))
+    shares = np.zeros(last_bin - first_bin + 1)
+    rest, total = 1.0, 0.0
+    for k in range(first_bin, last_bin + 1):
+        shares[k - first_bin] = gamma(key, 1 + k, max(1e-9, rules.volume_concentration * stock.volume_curve[k]))
+        total += shares[k - first_bin]
+        rest -= stock.volume_curve[k]
+    if rest > 1e-12:
+        total += gamma(key, 0, rules.volume_concentration * rest)
     first = int(round(ep.start_s / dt))
     per_bin = max(1, int(round(_BIN_S / dt)))
     supply_key = derive(key, 1)
     sd_g, rho = rules.supply_noise
-    load = rules.supply_volume_load
+    load, own = rules.supply_volume_load, math.sqrt(1.0 - rules.supply_volume_load**2)
+    fresh = math.sqrt(1.0 - rho * rho)
+    slot_sd = rules.slot_volume_log_sd
     state = normal(supply_key, 0, 0)
+    surprises, weights = np.zeros(per_bin), np.zeros(per_bin)
     weight_bin, weight_total = -1, 1.0
     for n in range(ep.n_slots):
-        k = min(N_CURVE_BINS - 1, int((ep.start_s + n * dt) / _BIN_S))
-        row = b.tape[e, n]
-        surprise = normal(key, 1000 + first + n, 0)
+        start = ep.start_s + n * dt
+        k = min(N_CURVE_BINS - 1, int(start / _BIN_S))
+        row = tape[e, n]
         if dt <= _BIN_S:
             if k != weight_bin:
                 weight_bin, weight_total = k, 0.0
-                for j in range(k * per_bin, (k + 1) * per_bin):
-                    weight_total += math.exp(rules.slot_volume_log_sd * normal(key, 1000 + j, 0))
-            row.volume_shares = shares[k] * math.exp(rules.slot_volume_log_sd * surprise) / weight_total
+                for j in range(per_bin):
+                    surprises[j] = normal(key, 1000 + k * per_bin + j, 0)
+                    weights[j] = math.exp(slot_sd * surprises[j])
+                    weight_total += weights[j]
+                weight_total *= total / day
+            j = first + n - k * per_bin
+            surprise = surprises[j]
+            row.volume_shares = shares[k - first_bin] * weights[j] / weight_total
+            row.forecast_shares = stock.volume_curve[k] * ep.adv_shares / per_bin
         else:
-            row.volume_shares = shares[k : k + int(round(dt / _BIN_S))].sum()
-        start = ep.start_s + n * dt
-        row.forecast_shares = expected_volume(rules, ep, start, start + dt)
-        state = rho * state + math.sqrt(1.0 - rho * rho) * normal(supply_key, 1 + n, 0)
-        g = load * surprise + math.sqrt(1.0 - load * load) * state
-        row.supply_factor = math.exp(sd_g * g - 0.5 * sd_g * sd_g)
+            surprise = normal(key, 1000 + first + n, 0)
+            row.volume_shares = shares[k - first_bin : k - first_bin + int(round(dt / _BIN_S))].sum() * day / total
+            row.forecast_shares = volume_between(stock, start, start + dt) * ep.adv_shares
+        state = rho * state + fresh * normal(supply_key, 1 + n, 0)
+        row.dark_flow_shares = sd_g * (load * surprise + own * state) - 0.5 * sd_g * sd_g  # its log, for `_draw_mid`
+
+
+@leaf
+def slot_factors(settings: Row, ep: Row, row: Row, log_supply: float) -> None:
+    """What a slot's spread, volatility and volume do to all venues: toxicity, and the flow of contra orders (2)."""
+    log_vol = math.log(max(row.vol_bps / max(ep.vol_bps, 1e-12), 1e-12))
+    log_spread = 0.0
+    if ep.half_spread_bps > 0.0:
+        log_spread = math.log(max(row.half_spread_bps / ep.half_spread_bps, 1e-3))
+    set_factors(settings, row, log_vol, log_spread, log_supply)
+
+
+@leaf
+def set_factors(settings: Row, row: Row, log_vol: float, log_spread: float, log_supply: float) -> None:
+    """`slot_factors` from the logarithms of volatility and spread over their class means."""
+    row.toxicity_factor = math.exp(settings.toxicity_vol_exponent * log_vol)
+    elasticity = settings.supply_vol_exponent * log_vol + settings.supply_spread_exponent * log_spread
+    row.dark_flow_shares = row.volume_shares * math.exp(log_supply + elasticity)
 
 
 @compiled
-def _draw_mid(rules: Rules, b: Batch, e: int) -> None:
+def _shock(rules: Rules, ep: Row) -> tuple[int, float]:
+    """Slot of the news shock, -1 for none, and the jump of the mid in bps (drawn for a buyer)."""
+    key = derive(ep.key, STREAM_EVENT)
+    if rules.shock_prob <= 0.0 or uniform(key, _EVENT_SHOCK, 0) >= rules.shock_prob:
+        return -1, 0.0
+    return int(uniform(key, _EVENT_SHOCK, 1) * ep.n_slots), rules.shock_move_bps * normal(key, _EVENT_SHOCK, 2)
+
+
+@compiled
+def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
     """Volatility, spread, the two alphas, the mid and what of them can be seen."""
-    ep, dt = b.episode[e], rules.interval_s
-    stock = rules.stock[ep.stock]
+    ep, dt, tape, nodes = b.episode[e], rules.interval_s, b.tape, b.nodes
+    stock, settings = rules.stock[ep.stock], rules.settings[0]
+    n_sub = ep.n_sub
+    delta = dt / n_sub
     key, noise_key = derive(ep.key, STREAM_MID), derive(ep.key, STREAM_NOISE)
     sd_h, rho_h = rules.spread_noise
     sd_v, rho_v = rules.vol_noise
-    e_f, e_s = math.exp(-dt / ep.tau_fast_s), math.exp(-dt / ep.tau_slow_s)
-    cov_f, cov_s = (
-        ep.sigma_fast_bps * e_f * math.sqrt((1 - e_f) / (1 + e_f)),
-        ep.sigma_slow_bps * e_s * math.sqrt((1 - e_s) / (1 + e_s)),
-    )
+    fresh_h, fresh_v = math.sqrt(1.0 - rho_h * rho_h), math.sqrt(1.0 - rho_v * rho_v)
+    e_f, e_s = math.exp(-delta / ep.tau_fast_s), math.exp(-delta / ep.tau_slow_s)
+    new_f, new_s = math.sqrt(1.0 - e_f * e_f), math.sqrt(1.0 - e_s * e_s)
+    cov_f = ep.sigma_fast_bps * e_f * math.sqrt((1 - e_f) / (1 + e_f))
+    cov_s = ep.sigma_slow_bps * e_s * math.sqrt((1 - e_s) / (1 + e_s))
+    spent_f, spent_s = ep.sigma_fast_bps * (1.0 - e_f), ep.sigma_slow_bps * (1.0 - e_s)
+    alpha_var, cov_var = spent_f * spent_f + spent_s * spent_s, cov_f * cov_f + cov_s * cov_s
+    zeta_f = math.exp(-dt / ep.tau_fast_s)
+    zeta_new = math.sqrt(1.0 - zeta_f * zeta_f)
     white = math.sqrt(max(0.0, 1.0 - ep.signal_fast**2 - ep.signal_slow**2))
     history = int(math.ceil(300.0 / dt))
     recent = np.zeros(history)
+    recent_sum, last_var = 0.0, 0.0
+    log_floor = math.log(max(ep.vol_floor_frac, 1e-9))
+    no_vol = ep.vol_bps <= 0.0
+    usual_vol = math.exp(-sd_v * sd_v)
+    shock_slot, jump = _shock(rules, ep)
+    shock_decay = 0.5 ** (dt / rules.shock_half_life_s)
+    shock_left = 0.0
     log_v, log_h = normal(noise_key, 0, 0), normal(noise_key, 0, 1)
     z_f, z_s, zeta = normal(key, 0, 0), normal(key, 0, 1), normal(key, 0, 2)
-    mid = 0.0
+    mid, side = 0.0, ep.side
     for n in range(-history, ep.n_slots + rules.n_after):
         k = min(N_CURVE_BINS - 1, max(0, int((ep.start_s + n * dt) / _BIN_S)))
         at = n + history + 1
-        log_v = rho_v * log_v + math.sqrt(1.0 - rho_v * rho_v) * normal(noise_key, at, 0)
-        floor = ep.vol_floor_frac * ep.vol_bps
-        vol = max(floor, ep.vol_bps * stock.vol_curve[k] * math.exp(sd_v * log_v - sd_v * sd_v))
+        log_v = rho_v * log_v + fresh_v * normal(noise_key, at, 0)
+        log_vol = stock.log_vol_curve[k] + sd_v * (log_v - sd_v)
+        if n == shock_slot:
+            shock_left = 1.0
+        if shock_left > 0.0:
+            log_vol += math.log(1.0 + (rules.shock_factors[0] - 1.0) * shock_left)
+        log_vol = max(log_floor, log_vol)
+        vol = ep.vol_bps * math.exp(log_vol)
         if n >= 0:
-            row = b.tape[e, n]
-            reference = max(floor, ep.vol_bps * stock.vol_curve[k] * math.exp(-sd_v * sd_v))
-            measured = math.sqrt(recent.mean()) * (1.0 + normal(noise_key, at, 2) / math.sqrt(600.0))
-            row.vol_ratio = max(0.0, measured) / reference if reference > 0 else 1.0
-            mean_moves = ep.nbbo_moves_per_10s * math.sqrt(recent[(n - 1) % history]) / max(ep.vol_bps, 1e-12)
-            row.nbbo_moves = max(0.0, math.floor(mean_moves + math.sqrt(mean_moves) * normal(noise_key, at, 3) + 0.5))
-            log_h = rho_h * log_h + math.sqrt(1.0 - rho_h * rho_h) * normal(noise_key, at, 1)
-            row.half_spread_bps = (
-                ep.half_spread_bps * stock.spread_curve[k] * math.exp(sd_h * log_h - 0.5 * sd_h * sd_h)
-            )
-            row.vol_bps, row.vol_curve, row.quote_state = vol, stock.vol_curve[k], 0.0
-            seen = ep.signal_fast * z_f + ep.signal_slow * z_s + white * zeta
-            row.imbalance = math.erf(seen * ep.side / math.sqrt(2.0))
-            row.fast_z, row.slow_z = z_f * ep.side, z_s * ep.side
-            row.mid_bps = mid * ep.side
-            x_f, x_s, x_m = normal(key, n + 1, 0), normal(key, n + 1, 1), normal(key, n + 1, 2)
-            row.eps_var = vol * vol * dt - ep.sigma_fast_bps**2 * (1 - e_f) ** 2 - ep.sigma_slow_bps**2 * (1 - e_s) ** 2
-            eps = math.sqrt(max(0.0, row.eps_var - cov_f * cov_f - cov_s * cov_s)) * x_m - cov_f * x_f - cov_s * x_s
-            base = mid + ep.sigma_fast_bps * z_f * (1.0 - e_f)
-            row.eps_bps, row.base_bps = eps * ep.side, base * ep.side
-            mid = base + ep.sigma_slow_bps * z_s * (1.0 - e_s) + eps
-            z_f = e_f * z_f + math.sqrt(1.0 - e_f * e_f) * x_f
-            z_s = e_s * z_s + math.sqrt(1.0 - e_s * e_s) * x_s
-            zeta = e_f * zeta + math.sqrt(1.0 - e_f * e_f) * normal(key, n + 1, 3)
-        recent[n % history] = vol * vol
+            row = tape[e, n]
+            row.mid_bps = mid * side
+            if n < ep.n_slots:
+                reference = ep.vol_bps * max(ep.vol_floor_frac, stock.vol_curve[k] * usual_vol)
+                measured = math.sqrt(recent_sum / history) * (1.0 + _RATIO_ERROR * normal(noise_key, at, 2))
+                row.vol_ratio = 1.0 if no_vol else max(0.0, measured) / reference
+                mean_moves = ep.nbbo_moves_per_10s * math.sqrt(last_var) / max(ep.vol_bps, 1e-12)
+                moves = mean_moves + math.sqrt(mean_moves) * normal(noise_key, at, 3)
+                row.nbbo_moves = max(0.0, math.floor(moves + 0.5))
+                row.vol_bps, row.vol_curve, row.quote_state = vol, stock.vol_curve[k], float(QUOTE_NORMAL)
+                if with_spread:
+                    log_h = rho_h * log_h + fresh_h * normal(noise_key, at, 1)
+                    log_spread = stock.log_spread_curve[k] + sd_h * (log_h - 0.5 * sd_h)
+                    if shock_left > 0.0:
+                        log_spread += math.log(1.0 + (rules.shock_factors[1] - 1.0) * shock_left)
+                        row.volume_shares *= 1.0 + (rules.shock_factors[2] - 1.0) * shock_left
+                    row.half_spread_bps = ep.half_spread_bps * math.exp(log_spread)
+                    set_factors(settings, row, log_vol, log_spread, row.dark_flow_shares)
+                else:
+                    slot_factors(settings, ep, row, 0.0)
+                seen = ep.signal_fast * z_f + ep.signal_slow * z_s + white * zeta
+                row.imbalance = math.erf(seen * side / math.sqrt(2.0))
+                row.fast_z, row.slow_z = z_f * side, z_s * side
+                zeta = zeta_f * zeta + zeta_new * normal(key, n + 1, 3)
+            vwap = 0.0
+            for i in range(n_sub):
+                x_f, x_s = normal(key, n + 1, 4 * i), normal(key, n + 1, 4 * i + 1)
+                x_m = normal(key, n + 1, 4 * i + 2)
+                eps_var = vol * vol * delta - alpha_var
+                eps = math.sqrt(max(0.0, eps_var - cov_var)) * x_m - cov_f * x_f - cov_s * x_s
+                if n == shock_slot and i == 0:
+                    eps += jump
+                    eps_var += rules.shock_move_bps * rules.shock_move_bps
+                base = mid + spent_f * z_f
+                after = base + spent_s * z_s + eps
+                vwap += 0.5 * (mid + after)
+                if n_sub == 1:
+                    row.eps_var, row.eps_bps, row.base_bps = eps_var, eps * side, base * side
+                else:
+                    node = nodes[e, n * n_sub + i]
+                    node.mid_bps, node.base_bps, node.eps_bps, node.eps_var = mid * side, base * side, eps * side, eps_var
+                    node.fast_z, node.slow_z = z_f * side, z_s * side
+                mid = after
+                z_f = e_f * z_f + new_f * x_f
+                z_s = e_s * z_s + new_s * x_s
+            row.slot_vwap_bps = vwap * side / n_sub
+        last_var = vol * vol
+        at = n % history
+        recent_sum += last_var - recent[at]
+        recent[at] = last_var
+        shock_left *= shock_decay
+
+
+@compiled
+def _draw_quote_states(rules: Rules, b: Batch, e: int) -> None:
+    """Locked and crossed quotes, slot by slot; and a halt: no quote and no trade for a spell of the order."""
+    ep, tape = b.episode[e], b.tape
+    key = derive(ep.key, STREAM_EVENT)
+    for n in range(ep.n_slots):
+        u = uniform(key, 1000 + n, _EVENT_QUOTE)
+        if u < rules.locked_prob:
+            tape[e, n].quote_state = float(QUOTE_LOCKED)
+        elif u < rules.locked_prob + rules.crossed_prob:
+            tape[e, n].quote_state = float(QUOTE_CROSSED)
+    if uniform(key, _EVENT_HALT, 0) >= rules.halt_prob:
+        return
+    first = int(uniform(key, _EVENT_HALT, 1) * ep.n_slots)
+    shortest, longest = rules.halt_s
+    length_s = shortest + uniform(key, _EVENT_HALT, 2) * (longest - shortest)
+    last = first + max(1, int(round(length_s / rules.interval_s)))
+    # an order that is halted throughout would have no VWAP: one slot of it trades
+    for n in range(max(first, 1 if last >= ep.n_slots else 0), min(last, ep.n_slots)):
+        row = tape[e, n]
+        row.quote_state, row.volume_shares, row.dark_flow_shares = float(QUOTE_NONE), 0.0, 0.0
 
 
 @compiled
 def finish_tape(rules: Rules, b: Batch, e: int) -> None:
     """Benchmark weights, suffix sums and the schedule; needs volumes, mids and forecasts (synthetic or replayed)."""
-    ep = b.episode[e]
+    ep, tape = b.episode[e], b.tape
     n_slots = ep.n_slots
     total, value = 0.0, 0.0
     for n in range(n_slots):
-        row = b.tape[e, n]
-        if ep.replayed == 0:
-            row.slot_vwap_bps = 0.5 * (row.mid_bps + b.tape[e, n + 1].mid_bps)
+        row = tape[e, n]
         total += row.volume_shares
         value += row.volume_shares * row.slot_vwap_bps
     ep.market_volume = total
     ep.market_vwap_bps = value / total
     left, price_left, mart_left = 0.0, 0.0, 0.0
-    for n in range(n_slots, b.tape.shape[1]):
-        b.tape[e, n].volume_left_frac = 0.0
-        b.tape[e, n].benchmark_left = 0.0
-        b.tape[e, n].martingale_left = 0.0
+    for n in range(n_slots, tape.shape[1]):
+        row = tape[e, n]
+        row.volume_left_frac, row.benchmark_left, row.martingale_left = 0.0, 0.0, 0.0
     for n in range(n_slots - 1, -1, -1):
-        row = b.tape[e, n]
+        row = tape[e, n]
         frac = row.volume_shares / total if rules.vwap_benchmark else 0.0
         left += frac
         price_left += frac * row.slot_vwap_bps
-        mart_left += row.eps_bps * (0.5 * frac - left)
+        mart_left += row.eps_bps * (0.5 * frac - left) if ep.n_sub == 1 else 0.0
         row.volume_left_frac, row.benchmark_left, row.martingale_left = left, price_left, mart_left
     _write_schedule(rules, b, e)
 
@@ -370,22 +502,25 @@ def _write_schedule(rules: Rules, b: Batch, e: int) -> None:
     With `follow_volume` the forecast of what is to come is scaled by seen over expected, shrunk to 1 with the weight of
     15 % of the horizon's volume; only volume before the slot enters.
     """
-    ep = b.episode[e]
+    ep, tape = b.episode[e], b.tape
     to_come = 0.0
     for n in range(ep.n_slots):
-        to_come += b.tape[e, n].forecast_shares
+        to_come += tape[e, n].forecast_shares
     prior = 0.15 * to_come
     seen, expected = 0.0, 0.0
+    follow = rules.follow_volume
     for n in range(ep.n_slots):
-        row = b.tape[e, n]
-        scale = (seen + prior) / (expected + prior) if rules.follow_volume else 1.0
-        done = seen if rules.follow_volume else expected
+        row = tape[e, n]
         after = to_come - row.forecast_shares
-        row.schedule_now = to_come * scale / (done + to_come * scale)
-        row.schedule_next = max(0.0, after * scale / (done + to_come * scale)) if n < ep.n_slots - 1 else 0.0
+        share = 1.0 / (expected + to_come)
+        if follow:
+            scale = (seen + prior) / (expected + prior)
+            share = scale / (seen + to_come * scale)
+        row.schedule_now = to_come * share
+        row.schedule_next = max(0.0, after * share) if n < ep.n_slots - 1 else 0.0
         to_come = after
         seen += row.volume_shares
         expected += row.forecast_shares
-    for n in range(ep.n_slots, b.tape.shape[1]):
-        b.tape[e, n].schedule_now = 0.0
-        b.tape[e, n].schedule_next = 0.0
+    for n in range(ep.n_slots, tape.shape[1]):
+        tape[e, n].schedule_now = 0.0
+        tape[e, n].schedule_next = 0.0

@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
 from ..configs.market import MarketConfig
 from .features import observation_bounds
-from .market import Market, proposals_from_scores, step_proposals, stream_key
+from .market import Market, step_scores, stream_key
 from .state import COMPONENTS
 
 ACTION_BOUND = 20.0
@@ -70,9 +70,8 @@ class EpisodeBatch:
 
     def step(self, actions: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """One slot from scores (n, 1 + R); returns rewards and which orders are done. `obs` is updated in place."""
-        rules, b = self.market.rules, self.batch
-        proposals_from_scores(rules, b, np.asarray(actions, np.float64), self._work, self._weights)
-        step_proposals(rules, b, self._work, self._weights, self.obs)
+        b = self.batch
+        step_scores(self.market.rules, b, np.asarray(actions, np.float64), self._work, self._weights, self.obs)
         reward = b.order["reward_bps"] - b.order["penalty_bps"]
         if self._reduce_variance:
             reward = reward + b.order["martingale_bps"]

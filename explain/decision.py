@@ -59,7 +59,7 @@ def decide(scorer: Scorer, limits: Limits, parent: Parent, facts: Facts) -> Deci
     scores = np.array([p.score_e9 for p in explanation.routes]) / E9
     masked = np.array([m != "" for m in facts.masks])
     weights = np.zeros(len(limits.routes))
-    weights_from_scores(scores, masked, weights)
+    weights_from_scores(scores[None], masked[None], weights[None])
     lo, hi = _pace_band(limits, parent, facts)
     work = lo + (hi - lo) * _sigmoid(explanation.pace.score_e9 / E9)
     last = facts.slot == parent.n_slots - 1 and limits.completes
@@ -68,8 +68,9 @@ def decide(scorer: Scorer, limits: Limits, parent: Parent, facts: Facts) -> Deci
     def cut(completing: int, caps: tuple[int, ...], dark_room: int) -> NDArray[np.int64]:
         shares = np.zeros(len(limits.routes), np.int64)
         child_orders(
-            facts.remaining_shares, work, weights.copy(), masked, limits.route_types, np.array(caps, np.int64),
-            limits.lot_shares, limits.max_routes, limits.weight_cut, completing, dark_room, shares,
+            np.array([facts.remaining_shares]), np.array([work]), weights[None].copy(), masked[None], limits.route_types,
+            np.array(caps, np.int64), limits.lot_shares, limits.max_routes, limits.weight_cut, np.array([completing]),
+            np.array([dark_room]), shares[None],
         )  # fmt: skip
         return shares
 

@@ -18,9 +18,9 @@ from glasspool.envs.controls import (
     MASK_NO_QUOTE,
     MASK_NONE,
     MASK_TOXICITY,
-    keep_best_routes,
+    NOT_LAST,
+    child_orders,
     mask_code,
-    split_lots,
     weights_from_scores,
 )
 from glasspool.envs.market import Market, restart_row, step_proposals, stream_key
@@ -31,17 +31,28 @@ Floats = NDArray[np.float64]
 NO_CAP = 1_000_000
 
 
-def kept(weights: list[float], max_routes: int = 3, cut: float = 0.05) -> list[float]:
-    out = np.array(weights)
-    keep_best_routes(out, max_routes, cut)
-    return [float(x) for x in out]
+def cut(
+    lots: int, weights: list[float], caps: list[int] | None = None, max_routes: int = 3, weight_cut: float = 0.05
+) -> tuple[list[float], list[int]]:
+    """(weights used, whole lots by route) of a proposal over lit takes without any other control in the way."""
+    n = len(weights)
+    used, child = np.array([weights], float), np.zeros((1, n), np.int64)
+    route_cap = np.array(caps or [NO_CAP] * n, np.int64) * 100
+    child_orders(
+        np.array([100 * (lots + 1)]), np.array([100.0 * lots]), used, np.zeros((1, n), np.bool_), np.zeros(n, np.int64),
+        route_cap, 100, max_routes, weight_cut, np.array([NOT_LAST]), np.array([0]), child,
+    )  # fmt: skip
+    assert (child % 100 == 0).all()
+    return [float(x) for x in used[0]], [int(x) for x in child[0] // 100]
+
+
+def kept(weights: list[float], max_routes: int = 3, cut_at: float = 0.05) -> list[float]:
+    return cut(0, weights, None, max_routes, cut_at)[0]
 
 
 def lots(n: int, weights: list[float], caps: list[int] | None = None) -> list[int]:
-    out = np.zeros(len(weights), np.int64)
-    placed = split_lots(n, np.array(weights), np.array(caps or [NO_CAP] * len(weights)), out)
-    assert placed == out.sum()
-    return [int(x) for x in out]
+    """Lots of weights that all stay."""
+    return cut(n, weights, caps, len(weights), 0.0)[1]
 
 
 # --- weights
@@ -67,12 +78,13 @@ def test_no_weight_stays_no_weight() -> None:
 
 
 def test_scores_become_a_softmax_over_open_routes() -> None:
-    out = np.zeros(3)
-    weights_from_scores(np.array([np.log(3.0), 0.0, 20.0]), np.array([False, False, True]), out)
+    table = np.zeros((1, 3))
+    out = table[0]
+    weights_from_scores(np.array([[np.log(3.0), 0.0, 20.0]]), np.array([[False, False, True]]), table)
     assert out == pytest.approx([0.75, 0.25, 0.0], abs=1e-15)
-    weights_from_scores(np.array([-20.0, 20.0, 20.0]), np.array([False, True, True]), out)
+    weights_from_scores(np.array([[-20.0, 20.0, 20.0]]), np.array([[False, True, True]]), table)
     assert out.tolist() == [1.0, 0.0, 0.0]
-    weights_from_scores(np.zeros(3), np.ones(3, np.bool_), out)
+    weights_from_scores(np.zeros((1, 3)), np.ones((1, 3), np.bool_), table)
     assert out.tolist() == [0.0, 0.0, 0.0]
 
 

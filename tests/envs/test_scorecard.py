@@ -159,23 +159,26 @@ def test_routers_see_shrunk_numbers(base_market: Market) -> None:
     assert rate == pytest.approx(-1.0, abs=1e-3) and markout == pytest.approx(-0.7, abs=1e-3)
 
 
+@pytest.mark.parametrize("noisy", [False, True], ids=["usual volume", "noisy volume"])
 @pytest.mark.parametrize(("card", "order_type"), [(PING, "ping"), (REST, "rest"), (POST, "post")])
 def test_history_fill_rates_are_those_a_router_then_meets(
-    market_with: MarketWith, plain: dict[str, Any], run_router: Any, fixed_router: Any, card: int, order_type: str
-) -> None:
-    """Children of the size that the card assumes, every slot, at usual volume and volatility: rates agree within 30 %.
+    market_with: MarketWith, plain: dict[str, Any], run_router: Any, fixed_router: Any, card: int, order_type: str,
+    noisy: bool,
+) -> None:  # fmt: skip
+    """Children of the size that the card assumes, in every slot: rates agree within 12 %, those of the block pool within 20 %.
 
-    A bound for a stationary approximation, not a test of chance: standard errors are below 6 % of the rate. Pools with
-    a minimum quantity are left out, the card ignores it.
+    A bound for a stationary approximation, not a test of chance: standard errors are below 4 % of the rate. Spread and
+    volatility stay usual, since the card knows only the order's expected volume.
     """
-    quiet = {"noise": {"supply_log_sd": 0.0, "slot_volume_log_sd": 0.0, "day_volume_log_sd": 0.0,
-                       "volume_concentration": 1e6, "toxicity_vol_exponent": 0.0, "supply_spread_exponent": 0.0,
-                       "supply_vol_exponent": 0.0},
-             "orders": {"participation_frac": [0.05, 0.05], "start_s": 10_800.0},
-             "controls": {"toxicity_limit_hs": -99.0}}  # fmt: skip
-    market = market_with(plain, quiet)
+    quiet = {"supply_log_sd": 0.0, "slot_volume_log_sd": 0.0, "day_volume_log_sd": 0.0, "volume_concentration": 1e6}
+    still = {"toxicity_vol_exponent": 0.0, "supply_spread_exponent": 0.0, "supply_vol_exponent": 0.0}
+    market = market_with(
+        plain,
+        {"noise": still | ({} if noisy else quiet), "controls": {"toxicity_limit_hs": -99.0},
+         "orders": {"participation_frac": [0.05, 0.05], "start_s": 10_800.0}},
+    )  # fmt: skip
     for venue in market.venues:
-        if f"{venue}:{order_type}" not in [r.name for r in market.routes] or venue == "block":
+        if f"{venue}:{order_type}" not in [r.name for r in market.routes]:
             continue
         at = [r.name for r in market.routes].index(f"{venue}:{order_type}")
         tries, hits = 0, 0
@@ -187,11 +190,12 @@ def test_history_fill_rates_are_those_a_router_then_meets(
             hits += int((b.fill_shares[going, at].sum(1) > 0).sum())
 
         child = 100.0 * round(0.5 * 0.05 * _slot_volume(market) / 100)
-        b = run_router(market, fixed_router({f"{venue}:{order_type}": 1.0}, child), 400, each_slot=record)
+        b = run_router(market, fixed_router({f"{venue}:{order_type}": 1.0}, child), 1_500, each_slot=record)
         row = drawn(market, 1).card[0, market.venues.index(venue), card]
         rate = row["filled"] / row["attempts"]
-        assert hits > 300
-        assert hits / tries == pytest.approx(rate, rel=0.3), (venue, hits / tries, rate)
+        assert hits > 600
+        within = 0.2 if venue == "block" else 0.12  # one order of its sizes can fill children for the rest of the parent
+        assert hits / tries == pytest.approx(rate, rel=within), (venue, hits / tries, rate)
         assert (b.order["active"] == 0).all()
 
 

@@ -20,7 +20,7 @@ MarketWith = Callable[..., Market]
 # What a router cannot know when it decides at a slot: the rest of that slot, the alphas, and what derives from them.
 HIDDEN = (
     "base_bps", "eps_bps", "eps_var", "slot_vwap_bps", "volume_shares", "vol_bps", "vol_curve", "fast_z", "slow_z",
-    "supply_factor", "volume_left_frac", "benchmark_left", "martingale_left",
+    "dark_flow_shares", "volume_left_frac", "benchmark_left", "martingale_left",
 )  # fmt: skip
 
 
@@ -36,13 +36,9 @@ def tape_of(b: Batch, e: int) -> Any:
     return b.tape[e, :n].tobytes(), b.tape[e, n : n + 31]["mid_bps"].tobytes()
 
 
-def size_laws_of(b: Batch, e: int) -> list[bytes]:
-    return [b.sizes[e, v, : b.venue[e, v]["n_sizes"]].tobytes() for v in range(b.venue.shape[1])]
-
-
 def same_episode(a: Batch, i: int, b: Batch, j: int) -> bool:
     same = all(getattr(a, f)[i].tobytes() == getattr(b, f)[j].tobytes() for f in ("episode", "venue", "card"))
-    return same and size_laws_of(a, i) == size_laws_of(b, j) and bool(tape_of(a, i) == tape_of(b, j))
+    return same and bool(tape_of(a, i) == tape_of(b, j))
 
 
 def test_an_episode_is_the_same_in_any_row_and_batch(base_market: Market) -> None:
@@ -78,13 +74,16 @@ def test_another_venue_changes_nothing_for_the_rest(market_with: MarketWith, pla
         {"lit_venues": [v.model_dump() for v in lit if v.name != "XQLA"]},
     )
     a, b = drawn(full, list(range(40))), drawn(fewer, list(range(40)))
-    for field in ("mid_bps", "volume_shares", "half_spread_bps", "supply_factor", "imbalance", "vol_ratio"):
+    for field in ("mid_bps", "volume_shares", "half_spread_bps", "dark_flow_shares", "imbalance", "vol_ratio"):
         assert a.tape[field].tobytes() == b.tape[field].tobytes()
-    fields = [f for f in a.venue.dtype.names or () if f != "archetype"]
+    rows = ("archetype", "size_law", "informed_law")  # places in the market's own tables
+    fields = [f for f in a.venue.dtype.names or () if f not in rows]
     for name in fewer.venues:
         i, j = full.venues.index(name), fewer.venues.index(name)
         assert all(a.venue[:, i][f].tobytes() == b.venue[:, j][f].tobytes() for f in fields)
         assert a.card[:, i].tobytes() == b.card[:, j].tobytes()
+        laws = [m.rules.size_law[v[:, k]["size_law"]] for m, v, k in ((full, a.venue, i), (fewer, b.venue, j))]
+        assert laws[0].tobytes() == laws[1].tobytes()
 
 
 def test_the_fills_of_a_pool_do_not_depend_on_other_venues(
@@ -182,7 +181,9 @@ def test_imbalance_shows_the_alphas_with_the_stated_loadings(quarter_hours: Batc
 
 def test_supply_factor_has_mean_one_and_follows_volume(quarter_hours: Batch) -> None:
     """Two tests at 4 standard errors. False alarm: 1 in 10,000."""
-    g = quarter_hours.tape[:, :90]["supply_factor"]
+    tape, ep = quarter_hours.tape[:, :90], quarter_hours.episode[0]
+    elastic = (tape["half_spread_bps"] / ep["half_spread_bps"]) ** -0.5 * (tape["vol_bps"] / ep["vol_bps"]) ** -0.3
+    g = tape["dark_flow_shares"] / (tape["volume_shares"] * elastic)
     assert abs(z_of_mean(g.mean(1) - 1.0)) < 4
     surprise = np.log(quarter_hours.tape[:, :90]["volume_shares"] / quarter_hours.tape[:, :90]["forecast_shares"])
     assert z_of_mean(((surprise - surprise.mean()) * np.log(g)).mean(1)) > 4

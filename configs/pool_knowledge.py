@@ -1,0 +1,2 @@
+def resolved_kappas(pool, stock):
+    return pool.kappa_fast, pool.kappa_slow

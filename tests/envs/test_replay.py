@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,12 @@ def market(day_path: Path) -> Market:
 @pytest.fixture(scope="module")
 def full_day(day_path: Path) -> tuple[Market, Batch]:
     market = Market(config_of(day_path, orders=FULL_DAY))
-    return market, reset(market, [0, 1])[0]
+    return market, reset(market, range(5))[0]
 
 
-def reset(market: Market, numbers: list[int]) -> tuple[Batch, np.ndarray]:
+def reset(market: Market, numbers: Sequence[int]) -> tuple[Batch, np.ndarray]:
     batch, obs = market.batch(len(numbers))
-    market.reset(KEY, range(len(numbers)), numbers, batch, obs)
+    market.reset(KEY, np.arange(len(numbers)), np.array(numbers), batch, obs)
     return batch, obs
 
 
@@ -113,7 +114,7 @@ def test_a_target_beyond_the_largest_move_has_no_tilt() -> None:
 def test_tilted_day_has_the_markout_of_the_law_and_the_mean_rate(full_day: tuple[Market, Batch]) -> None:
     market, b = full_day
     assert set(b.episode["side"]) == {-1.0, 1.0}
-    for e in range(2):
+    for e in range(len(b.episode)):
         ep, x = b.episode[e], b.episode[e]["side"] * b.tape[e]["slow_z"][:2_340]
         for v in range(market.rules.n_venues):
             ven = b.venue[e, v]

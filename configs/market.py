@@ -309,18 +309,7 @@ class MarketConfig(Model):
         return self
 
     @model_validator(mode="after")
-    def _interval_suits_the_alphas(self) -> MarketConfig:
-        for s in self.stocks:
-            if s.sigma_fast_bps > 0 and self.interval_s < 5 * s.tau_fast_s and self.replay is None:
-                raise ValueError(
-                    f"interval_s {self.interval_s} is under 5 tau_fast_s of stock {s.name!r} ({s.tau_fast_s} s): the "
-                    "fast alpha would not be spent inside the slot. Lengthen the interval or shorten tau_fast_s."
-                )
-            if s.sigma_slow_bps > 0 and self.interval_s > s.tau_slow_s / 2 and self.replay is None:
-                raise ValueError(
-                    f"interval_s {self.interval_s} is over half of tau_slow_s of stock {s.name!r} ({s.tau_slow_s} s): "
-                    "a resting order would see one slow alpha for too long. Shorten the interval."
-                )
+    def _interval_divides_the_session(self) -> MarketConfig:
         per_bin = max(self.interval_s, VOLUME_BIN_S) % min(self.interval_s, VOLUME_BIN_S)
         if SESSION_S % self.interval_s or per_bin:
             raise ValueError(

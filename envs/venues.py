@@ -321,7 +321,7 @@ def build_rules(config: MarketConfig) -> Rules:
     known = {r.name for r in routes}
     if unknown := [n for n in controls.route_caps_shares if n not in known]:
         raise UserError(f"controls.route_caps_shares names route {unknown[0]!r}; the routes are {sorted(known)}")
-    slot_sd = noise.slot_volume_log_sd
+    slot_sd = float(np.sqrt(np.log1p(np.expm1(noise.slot_volume_log_sd**2) * 10 / dt)))
     events = config.events
     lot_shares = config.lots_of_shares
     size_law, lit_law, dark_law, informed_law = _size_rows(config, lit, dark, lot_shares)
@@ -363,7 +363,7 @@ def build_rules(config: MarketConfig) -> Rules:
         band_frac=config.schedule.band_frac,
         follow_volume=config.schedule.follow_volume,
         vwap_benchmark=config.benchmark == "vwap",
-        eta=impact.eta,
+        eta=impact.eta * (1.0 if oracle.slot_volumes else _mean_over_volume_noise(impact.exponent, slot_sd)),
         exponent=impact.exponent,
         weight_1=impact.transient_weights[0],
         weight_2=impact.transient_weights[1],
@@ -374,7 +374,7 @@ def build_rules(config: MarketConfig) -> Rules:
         display_leak_frac=impact.display_leak_frac,
         display_decay=float(np.exp(-dt / impact.display_decay_s)),
         volume_concentration=noise.volume_concentration,
-        slot_volume_log_sd=float(np.sqrt(np.log1p(np.expm1(slot_sd**2) * 10 / dt))),
+        slot_volume_log_sd=slot_sd,
         day_volume_log_sd=noise.day_volume_log_sd,
         spread_noise=(noise.spread_log_sd, noise.spread_persistence_300s ** (dt / 300)),
         vol_noise=(noise.vol_log_sd, noise.vol_persistence_300s ** (dt / 300)),
@@ -433,6 +433,11 @@ def build_rules(config: MarketConfig) -> Rules:
     )
     _write_settings(rules, config)
     return rules
+
+
+def _mean_over_volume_noise(exponent: float, log_sd: float) -> float:
+    """1 / E[(V/EV)^-b] of log-normal slot volume, so that the cost of a given participation does not depend on slots."""
+    return math.exp(-0.5 * exponent * (1.0 + exponent) * log_sd**2)
 
 
 def _sub_steps_here(config: MarketConfig, stock: StockConfig) -> tuple[int, bool]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..configs.loading import load_market
 from ..configs.market import MarketConfig
 from .market import Market, stream_key
+from .privileged import Level
 from .routing_state import RoutingState
 from .vector_env import EpisodeBatch, spaces_of
 
@@ -25,17 +26,20 @@ class VwapRoutingEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     is done.
 
     `reset(seed=s)` starts at episode 0 of stream s, so seed and count of resets fix the episode;
-    `options={"episode": k}` asks for one.
+    `options={"episode": k}` asks for one. `privileged` appends latent columns, for bounds only (`envs/privileged.py`).
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012  Gymnasium declares it so
 
-    def __init__(self, config: str | Path | MarketConfig | None = None, *, market: Market | None = None) -> None:
+    def __init__(
+        self, config: str | Path | MarketConfig | None = None, *, market: Market | None = None,
+        privileged: Level = "none",
+    ) -> None:  # fmt: skip
         if market is None:
             market = Market(config if isinstance(config, MarketConfig) else load_market(config or "base"))
         self.market = market
-        self.observation_space, self.action_space = spaces_of(market)  # type: ignore[assignment]  # a Box of either float
-        self._core = EpisodeBatch(market, 1, 0)
+        self.observation_space, self.action_space = spaces_of(market, privileged)  # type: ignore[assignment]  # a Box of either float
+        self._core = EpisodeBatch(market, 1, 0, privileged=privileged)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -11,17 +12,20 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
+from ..configs.loading import load_market
 from ..configs.market import MarketConfig
 from .features import observation_bounds
 from .market import Market, step_scores, stream_key
+from .privileged import Level, privileged_bounds, write_privileged, write_truth
 from .state import COMPONENTS
 
 ACTION_BOUND = 20.0
 
 
-def spaces_of(market: Market) -> tuple[gym.spaces.Box, gym.spaces.Box]:
+def spaces_of(market: Market, privileged: Level = "none") -> tuple[gym.spaces.Box, gym.spaces.Box]:
     """Observation box (feature ranges, float32) and action box (pace score, then one score a route)."""
-    low, high = observation_bounds(len(market.routes))
+    extra = privileged_bounds(len(market.routes), privileged)
+    low, high = (np.concatenate(pair) for pair in zip(observation_bounds(len(market.routes)), extra, strict=True))
     observation = gym.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
     action = gym.spaces.Box(-ACTION_BOUND, ACTION_BOUND, (1 + len(market.routes),), np.float32)
     return observation, action
@@ -37,16 +41,23 @@ class EpisodeBatch:
     minus the tracking penalty. With `reduce_variance` the part of it that is a martingale increment by construction
     (the mid's noise times the deviation from the benchmark; zero mean whatever the router does) is taken out; the mean
     of the return is unchanged, its variance much smaller. It needs the latents, so it is for training only, and absent
-    in replay.
+    in replay and where slots have several sub-steps.
+
+    `privileged` appends latent columns to the observation, for bounds only (`envs/privileged.py`).
     """
 
     def __init__(
         self, market: Market, n: int, seed: int, stream: str = "train", *,
         in_half_spreads: bool = False, reduce_variance: bool = False, numbers: Sequence[int] | None = None,
+        privileged: Level = "none",
     ) -> None:  # fmt: skip
-        self.market, self.n = market, n
+        self.market, self.n, self.privileged = market, n, privileged
         self.key = stream_key(seed, stream)
         self.batch, self.obs = market.batch(n)
+        self._bounds = privileged_bounds(len(market.routes), privileged)
+        self._truth = np.zeros((n, len(market.routes), 4)) if privileged != "none" else None
+        if privileged != "none":
+            self.obs = np.zeros((n, market.n_obs + self._bounds[0].size))
         self._work = np.zeros(n)
         self._weights = np.zeros((n, len(market.routes)))
         self._in_half_spreads = in_half_spreads
@@ -63,6 +74,15 @@ class EpisodeBatch:
     def _deal(self, rows: NDArray[np.int64]) -> None:
         self.market.reset(self.key, rows, self._next[rows], self.batch, self.obs)
         self._next[rows] += self.n
+        if self._truth is not None:
+            write_truth(self.market.rules, self.batch, rows, self._truth)
+            self._reveal()
+
+    def _reveal(self) -> None:
+        """Write the privileged columns."""
+        if self._truth is not None:
+            rules, n_obs = self.market.rules, self.market.n_obs
+            write_privileged(rules, self.batch, self._truth, *self._bounds, self.obs, n_obs)
 
     def replace(self, rows: NDArray[np.int64]) -> None:
         """Put the next episodes into finished rows."""
@@ -72,6 +92,7 @@ class EpisodeBatch:
         """One slot from scores (n, 1 + R); returns rewards and which orders are done. `obs` is updated in place."""
         b = self.batch
         step_scores(self.market.rules, b, np.asarray(actions, np.float64), self._work, self._weights, self.obs)
+        self._reveal()
         reward = b.order["reward_bps"] - b.order["penalty_bps"]
         if self._reduce_variance:
             reward = reward + b.order["martingale_bps"]
@@ -100,7 +121,7 @@ class RoutingVecEnv(VecEnv):
     """Stable-Baselines3's coat. `finished` collects the summaries of parents done since it was last emptied."""
 
     def __init__(self, core: EpisodeBatch) -> None:
-        observation, action = spaces_of(core.market)
+        observation, action = spaces_of(core.market, core.privileged)
         super().__init__(core.n, observation, action)
         self.core = core
         self.finished: list[dict[str, NDArray[np.float64]]] = []
@@ -155,13 +176,15 @@ class RoutingVectorEnv(VectorEnv):
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012  Gymnasium declares it so
 
-    def __init__(self, market: MarketConfig | Market, num_envs: int, seed: int = 0) -> None:
+    def __init__(
+        self, market: MarketConfig | Market, num_envs: int, seed: int = 0, *, privileged: Level = "none"
+    ) -> None:
         self.market = market if isinstance(market, Market) else Market(market)
-        self.num_envs = num_envs
-        self.single_observation_space, self.single_action_space = spaces_of(self.market)
+        self.num_envs, self.privileged = num_envs, privileged
+        self.single_observation_space, self.single_action_space = spaces_of(self.market, privileged)
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, num_envs)
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
-        self.core = EpisodeBatch(self.market, num_envs, seed)
+        self.core = EpisodeBatch(self.market, num_envs, seed, privileged=privileged)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -171,7 +194,7 @@ class RoutingVectorEnv(VectorEnv):
                 raise ValueError(
                     f"seed must be one whole number for the batch, got {type(seed).__name__}; rows differ by episode"
                 )
-            self.core = EpisodeBatch(self.market, self.num_envs, int(seed))
+            self.core = EpisodeBatch(self.market, self.num_envs, int(seed), privileged=self.privileged)
         return self.core.reset().astype(np.float32), {}
 
     def step(
@@ -187,3 +210,11 @@ class RoutingVectorEnv(VectorEnv):
             info = {"final_obs": final, "_final_obs": done.copy(), "parents": self.core.summary(rows)}
             self.core.replace(rows)
         return self.core.obs.astype(np.float32), reward, done, np.zeros_like(done), info
+
+
+def make_vec(
+    config: str | Path | MarketConfig, num_envs: int, seed: int = 0, *, privileged: Level = "none"
+) -> RoutingVectorEnv:
+    """`num_envs` parent orders on a market (name, path or config) as a Gymnasium vector environment."""
+    market = config if isinstance(config, MarketConfig) else load_market(config)
+    return RoutingVectorEnv(market, num_envs, seed, privileged=privileged)

@@ -504,7 +504,7 @@ def instant_cost_bps(settings: Row, ep: Row, row: Row, take: float) -> float:
     if take <= 0.0:
         return 0.0
     volume = max(row.volume_shares, 1e-9 if settings.fixed_volumes == 1 else settings.lot_shares)
-    return settings.eta * ep.daily_vol_bps * row.vol_curve * (take / volume) ** settings.exponent
+    return settings.eta * ep.daily_vol_bps * row.vol_curve * math.exp(settings.exponent * math.log(take / volume))
 
 
 @leaf

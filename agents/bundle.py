@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from ..configs.errors import UserError
 from ..configs.experiment import ExperimentConfig
 from ..configs.loading import dump_yaml, read_yaml
+from ..configs.rule_table import RULE_TABLE_VERSION, table_rows
 from ..envs.features import FEATURES, schema_sha256
 from ..envs.market import Market
 from ..envs.venues import routes_of
@@ -39,14 +40,6 @@ POLICY, CONFIG, CARD, MANIFEST = "policy.json", "config.yaml", "model_card.md", 
 LOG = "explanations/decisions.jsonl"
 _REQUIRED = (POLICY, CONFIG, CARD)
 _PACKAGES = ("glasspool", "numpy", "torch", "stable-baselines3")
-RULE_CONSTANTS = (
-    {"name": "tick", "value": "$0.01 at $1 and above, $0.0001 below; midpoint fills may be finer",
-     "effective_from": "2006", "effective_to": "2027-10-31", "source": "Reg NMS 612"},
-    {"name": "access_fee_cap", "value": "$0.0030 a share; 0.3 % of the price under $1",
-     "effective_from": "2007", "effective_to": "2027-10-31", "source": "Reg NMS 610(c)"},
-    {"name": "round_lot", "value": "100 / 40 / 10 / 1 shares at up to $250 / $1,000 / $10,000 / above",
-     "effective_from": "2025-11-03", "effective_to": None, "source": "Reg NMS 600(b)"},
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,7 +139,8 @@ def _write_files(
         "files": {name: _sha256(folder / name) for name in names}, "versions": versions,
         "feature_schema_sha256": schema_sha256(), "config_sha256": _sha256(folder / CONFIG),
         "training": {k: repr(v) if isinstance(v, float) else v for k, v in summary.items()},
-        "seeds": {"training": seed, "explanations": orders_seed}, "rule_constants": list(RULE_CONSTANTS),
+        "seeds": {"training": seed, "explanations": orders_seed}, "rule_constants": table_rows(config.market.trade_date),
+        "rule_table_version": RULE_TABLE_VERSION,
         "control_limits": Limits.of(market).body(), "explanations": counts, "simulated": True,
     }  # fmt: skip
     manifest["manifest_sha256"] = hashlib.sha256(canonical_bytes(manifest)).hexdigest()

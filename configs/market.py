@@ -5,10 +5,14 @@ Every default is one of the reference market (docs/market_model.md); a YAML file
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .pool_knowledge import resolved_kappas
+from .rule_table import access_fee_cap_mils, constant, round_lot_shares, tick_usd
 
 Frac = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -39,7 +43,7 @@ class StockConfig(Model):
     price_usd: Positive
     adv_shares: Annotated[int, Field(gt=0)]
     spread_bps: NonNegative  # mean quoted spread, both sides
-    tick_usd: Positive = 0.01
+    tick_usd: Positive | None = None  # null: of the rule table at the market's trade date
     daily_vol_bps: NonNegative
     depth_shares: Positive  # mean size at the touch
     outstanding_over_adv: Positive = 200.0
@@ -109,11 +113,30 @@ class DarkPoolConfig(Model):
     min_quantity_lots: Annotated[int, Field(ge=0)] = 0
     fee_mils: float = 0.0
     leak_weight: NonNegative = 0.0
-    informed_frac: Frac | None = None
+    # what a desk knows instead of the kappas: markouts in bps at horizons in seconds, e.g. {10: -0.35, 300: -0.80}
+    reversion_bps: dict[Positive, Annotated[float, Field(le=0.0)]] | None = None
+    # two contra types (market model, 2.2): this share of orders is informed, with the pool's toxicity over this share
+    # and sizes k^-informed_size_beta; the rest has none, and sizes k^-size_beta. null: one type
+    informed_frac: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     informed_size_beta: float = 3.0
     # one-shot arrivals and expected accounting (problems with a known optimum):
     zero_prob: Frac = 0.0
     adverse_charge_bps: float = 0.0
+
+    @model_validator(mode="after")
+    def _one_description_of_toxicity(self) -> DarkPoolConfig:
+        if self.reversion_bps is not None:
+            if self.kappa_fast or self.kappa_slow:
+                raise ValueError(f"pool {self.name!r} states both reversion_bps and kappas; give one of them")
+            if not self.reversion_bps:
+                raise ValueError(f"pool {self.name!r}: reversion_bps is empty; give a horizon, such as {{10: -0.35}}")
+        if self.informed_frac is not None and max(self.kappa_fast, self.kappa_slow) > 2.5 * self.informed_frac:
+            raise ValueError(
+                f"pool {self.name!r}: its informed type would have a toxicity of "
+                f"{max(self.kappa_fast, self.kappa_slow) / self.informed_frac:.2f} (kappa / informed_frac), above 2.5. "
+                "Raise informed_frac or lower the kappas."
+            )
+        return self
 
 
 class RandomisationConfig(Model):
@@ -230,29 +253,47 @@ class OracleConfig(Model):
     tracking_bps: NonNegative = 0.0  # weight of the schedule-tracking penalty
     track_to_zero: bool = False  # the penalty's target is 0 at every slot, not the schedule
     slot_volumes: tuple[Positive, ...] = ()  # deterministic volumes; also the schedule
-    probit_correlation: float | None = None
+    # one-shot variants: corr(Z, alpha) of the probit fill for a buy, the pools' common part of Z, and the queue of a post
+    probit_correlation: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     fill_copula: Frac = 0.0
-    queue_shares: NonNegative = 0.0
-    outflow_mean_shares: float | None = None
+    queue_shares: NonNegative = 0.0  # ahead of a post
+    outflow_mean_shares: NonNegative = 0.0  # of the contra flow that a post meets in a slot, exponential
     full_band: bool = False  # the pace may be anything in [0, remaining]
+
+    @model_validator(mode="after")
+    def _variants_are_one_shot(self) -> OracleConfig:
+        used = [n for n in ("probit_correlation", "fill_copula", "outflow_mean_shares") if getattr(self, n) > 0]
+        if used and not self.one_shot_arrivals:
+            raise ValueError(f"{used[0]} is a variant of one-shot arrivals; set one_shot_arrivals: true, or leave it out")
+        return self
 
 
 class EventsConfig(Model):
-    """What happens to quotes and venues in an order."""
+    """What happens to quotes and venues while an order is worked; off by default. Every draw is part of the tape."""
 
-    outage_prob: Frac = 0.0
-    outage_minutes: Range = (5.0, 20.0)
-    outage_venues: tuple[str, ...] = ()
-    halt_prob: Frac = 0.0
+    outage_prob: Frac = 0.0  # per venue and order: one spell in which the venue is down, starting uniformly
+    outage_minutes: Range = (5.0, 20.0)  # length of the spell, uniform
+    outage_venues: tuple[str, ...] = ()  # that it may hit; empty: all
+    halt_prob: Frac = 0.0  # per order: one spell without quotes and trades
     halt_minutes: Range = (5.0, 5.0)
-    locked_prob: Frac = 0.0
-    crossed_prob: Frac = 0.0
-    shock_prob: Frac = 0.0
-    shock_move_bps: NonNegative = 0.0
-    shock_vol_factor: float = 1.0
-    shock_spread_factor: float = 1.0
-    shock_volume_factor: float = 1.0
+    locked_prob: Frac = 0.0  # per slot: bid = ask
+    crossed_prob: Frac = 0.0  # per slot: bid > ask
+    shock_prob: Frac = 0.0  # per order: news at a uniform time
+    shock_move_bps: NonNegative = 0.0  # standard deviation of the jump of the mid; its sign is a coin toss
+    shock_vol_factor: Annotated[float, Field(ge=1.0)] = 1.0  # at the news, decaying with the half-life
+    shock_spread_factor: Annotated[float, Field(ge=1.0)] = 1.0
+    shock_volume_factor: Annotated[float, Field(ge=1.0)] = 1.0
     shock_half_life_s: Positive = 300.0
+
+    @model_validator(mode="after")
+    def _spells_are_ranges(self) -> EventsConfig:
+        for name in ("outage_minutes", "halt_minutes"):
+            lo, hi = getattr(self, name)
+            if not 0 < lo <= hi:
+                raise ValueError(f"{name} must be (shortest, longest) with 0 < shortest <= longest, got ({lo}, {hi})")
+        if self.locked_prob + self.crossed_prob > 1:
+            raise ValueError("locked_prob and crossed_prob add up to more than 1; a slot has one quote")
+        return self
 
 
 class ReplayConfig(Model):
@@ -266,7 +307,8 @@ class MarketConfig(Model):
 
     name: str
     interval_s: Positive = 10.0
-    lot_shares: Annotated[int, Field(gt=0)] = 100
+    trade_date: date = date(2026, 1, 2)  # of the rules in force (configs/rule_table.py)
+    lot_shares: Annotated[int, Field(gt=0)] | None = None  # null: the round lot of the rule table
     stocks: Annotated[tuple[StockConfig, ...], Field(min_length=1)]
     lit_venues: Annotated[tuple[LitVenueConfig, ...], Field(min_length=1)]
     dark_pools: tuple[DarkPoolConfig, ...] = ()
@@ -281,23 +323,61 @@ class MarketConfig(Model):
     oracle: OracleConfig = OracleConfig()
     replay: ReplayConfig | None = None
     events: EventsConfig = EventsConfig()
-    ping_fallback: Literal["none", "take"] = "none"
+    ping_fallback: Literal["none", "take"] = "none"  # what a ping does not fill may be taken in the same slot
 
     @property
     def lots_of_shares(self) -> int:
-        return self.lot_shares
+        """Shares of a round lot: as stated, or by the rule table, the same for all classes."""
+        if self.lot_shares is not None:
+            return self.lot_shares
+        return round_lot_shares(self.trade_date, self.stocks[0].price_usd)
 
     def tick_usd(self, stock: StockConfig) -> float:
-        return stock.tick_usd
+        """Price step of a class: as stated, or by the rule table."""
+        return stock.tick_usd if stock.tick_usd is not None else tick_usd(self.trade_date, stock.price_usd)
 
     def fee_cap_mils(self, stock: StockConfig) -> float:
-        return 30.0
+        """Most that a venue may charge a taker in this class, $0.0001 a share."""
+        return access_fee_cap_mils(self.trade_date, stock.price_usd)
+
+    @model_validator(mode="after")
+    def _rules_of_the_trade_date_hold(self) -> MarketConfig:
+        for stock in self.stocks:
+            try:
+                cap = self.fee_cap_mils(stock)
+                lot = round_lot_shares(self.trade_date, stock.price_usd)
+                self.tick_usd(stock)
+            except LookupError as error:
+                raise ValueError(f"trade_date {self.trade_date}: {error}. Choose a later date.") from error
+            if self.lot_shares is None and lot != self.lots_of_shares:
+                raise ValueError(
+                    f"the round lots of stocks {self.stocks[0].name!r} and {stock.name!r} differ on {self.trade_date} "
+                    f"({self.lots_of_shares} and {lot} shares); state lot_shares, or put them in markets of their own"
+                )
+            fees = [(v.name, "take_fee_mils", v.take_fee_mils) for v in self.lit_venues]
+            if bad := [f for f in fees if f[2] > cap + 1e-9]:
+                source = constant("access_fee_cap", self.trade_date, stock.price_usd)
+                raise ValueError(
+                    f"venue {bad[0][0]!r}: {bad[0][1]} {bad[0][2]:g} is above the access fee cap of {cap:g} mils at "
+                    f"${stock.price_usd:g} on {self.trade_date} ({source.source}, {source.status}). Lower it, or state "
+                    "another trade_date."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _pools_are_described_once(self) -> MarketConfig:
+        for pool in self.dark_pools:
+            for stock in self.stocks:
+                resolved_kappas(pool, stock)
+        return self
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> MarketConfig:
         names = [v.name for v in self.lit_venues] + list(self.dark_slots or (p.name for p in self.dark_pools))
         if len(set(names)) < len(names):
             raise ValueError(f"venue names must differ, got {names}")
+        if unknown := [n for n in self.events.outage_venues if n not in names]:
+            raise ValueError(f"events.outage_venues names {unknown[0]!r}; the venues are {names}")
         if len(self.dark_slots) > len(self.dark_pools):
             raise ValueError(
                 f"{len(self.dark_slots)} dark_slots but only {len(self.dark_pools)} dark_pools to fill them"

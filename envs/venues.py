@@ -455,10 +455,10 @@ def _write_settings(rules: Rules, config: MarketConfig) -> None:
         "calm_factor": rules.regime_factors[0],
         "toxic_factor": rules.regime_factors[1],
         "ping_fallback": config.ping_fallback == "take",
-        "probit_correlation": oracle.probit_correlation or 0.0,
+        "probit_correlation": oracle.probit_correlation,
         "fill_copula": oracle.fill_copula,
         "queue_shares": oracle.queue_shares,
-        "outflow_mean_shares": oracle.outflow_mean_shares or 0.0,
+        "outflow_mean_shares": oracle.outflow_mean_shares,
         "fixed_volumes": bool(oracle.slot_volumes),
     }
     for name in SETTINGS.names or ():

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..configs.errors import UserError
+from ..configs.rule_table import RULE_TABLE_VERSION
 from ..envs.features import schema_sha256
 from ..envs.state import ORDER_TYPES, POST, REST
 from .decision import Child
 from .facts import Body, Facts, Limits, Parent, type_of, venue_of
 
 SIDES = {1: "buy", -1: "sell"}
-RULE_TABLE_VERSION = "2026-01"
 HORIZONS_S = (10, 300)  # of the markouts
 RUN_FACTS = (
     "run_id", "policy_sha256", "code_commit", "config_sha256", "data_sha256", "operator", "seeds", "versions",

@@ -212,6 +212,29 @@ def oracle(
 
 
 @app.command()
+def rules(
+    on: Annotated[str | None, typer.Option("--date", help="Only the rows in force on this day, YYYY-MM-DD.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Print the dated table of ticks, access fee caps and round lots that markets look up by their trade date."""
+    from datetime import date
+
+    from .configs.errors import UserError
+    from .configs.rule_table import RULE_TABLE_VERSION, table_rows
+    from .console import print_table
+
+    try:
+        day = date.fromisoformat(on) if on is not None else None
+    except ValueError:
+        raise UserError(f"--date {on}: is not a calendar date. Write it as YYYY-MM-DD.") from None
+    rows = table_rows(day)
+    print_table(
+        f"rule table {RULE_TABLE_VERSION}", list(rows[0]) if rows else [], [list(r.values()) for r in rows],
+        json_file=json_file,
+    )  # fmt: skip
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("runs/demo"),
     minutes: Annotated[float, typer.Option(min=0.1, max=60, help="Training time limit, minutes.")] = 3.0,

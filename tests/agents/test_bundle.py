@@ -73,7 +73,7 @@ def test_a_bundle_holds_what_it_should(bundle_dir: Path) -> None:
     manifest = json.loads((bundle_dir / MANIFEST).read_text())
     assert manifest["files"].keys() == files - {MANIFEST}
     assert manifest["policy_id"] == "tiny-s4" and manifest["simulated"] is True
-    assert {c["name"] for c in manifest["rule_constants"]} == {"tick", "access_fee_cap", "round_lot"}
+    assert {c["rule"] for c in manifest["rule_constants"]} == {"tick", "access_fee_cap", "round_lot"}
     assert {"glasspool", "python", "numpy", "torch", "stable-baselines3"} == manifest["versions"].keys()
 
 

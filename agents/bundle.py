@@ -139,8 +139,8 @@ def _write_files(
         "files": {name: _sha256(folder / name) for name in names}, "versions": versions,
         "feature_schema_sha256": schema_sha256(), "config_sha256": _sha256(folder / CONFIG),
         "training": {k: repr(v) if isinstance(v, float) else v for k, v in summary.items()},
-        "seeds": {"training": seed, "explanations": orders_seed}, "rule_constants": table_rows(config.market.trade_date),
-        "rule_table_version": RULE_TABLE_VERSION,
+        "seeds": {"training": seed, "explanations": orders_seed},
+        "rule_constants": table_rows(config.market.trade_date), "rule_table_version": RULE_TABLE_VERSION,
         "control_limits": Limits.of(market).body(), "explanations": counts, "simulated": True,
     }  # fmt: skip
     manifest["manifest_sha256"] = hashlib.sha256(canonical_bytes(manifest)).hexdigest()

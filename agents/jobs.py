@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..configs.experiment import ExperimentConfig
 from ..configs.loading import dump_yaml, load_experiment, load_market
 from ..envs.market import Market
 from .bundle import export_bundle, load_bundle
+from .certification import certify
 from .comparison import POOLED, Learned, compare, episodes_frame, evaluation_payload, fills_frame, write_evaluation
 from .explaining import write_decision_log
 from .registry import named_router
@@ -245,6 +246,23 @@ def tune_job(market: str, samples: int, orders: int, seed: int, out: Path, comma
     partial.write_text(head + dump_yaml(result.config))
     partial.replace(out)
     return result
+
+
+def certify_job(market: str, orders: int, seed: int) -> dict[str, Any]:
+    """Run every check with a progress bar; the certificate as numbers and words."""
+    config = load_market(market)
+    started = time.perf_counter()
+    with _bar("certifying") as bar:
+        task = bar.add_task("", total=1.0, note="")
+        checks = certify(
+            config, orders=orders, seed=seed,
+            progress=lambda name, i, n: bar.update(task, completed=i / n, note=name),
+        )  # fmt: skip
+        bar.update(task, completed=1.0, note="")
+    return {
+        "market": config.name, "orders": orders, "seed": seed, "seconds": time.perf_counter() - started,
+        "passed": all(c.passed is not False for c in checks), "checks": [asdict(c) for c in checks],
+    }  # fmt: skip
 
 
 def explain_job(bundle: Path, *, market: str | None, orders: int, seed: int, out: Path | None) -> Path:

@@ -23,8 +23,8 @@ from .evaluation import fills_of
 Event = tuple[int, str, Body]  # UTC ns, record type, body
 _STREAM_FILL_TIME = 0x4C4F47  # when inside a slot a fill is stamped; for logs only
 _STEP_FIELDS = (
-    "order", "venue_state", "card", "pending", "n_pending", "total", "cost_bps", "masked", "child_shares", "fill_shares",
-    "fill_mid_bps", "fill_extra_bps",
+    "order", "venue_state", "card", "pending", "n_pending", "total", "cost_bps", "masked", "child_shares",
+    "fill_shares", "fill_mid_bps", "fill_extra_bps",
 )  # fmt: skip  # what a step may change
 
 

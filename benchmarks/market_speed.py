@@ -100,7 +100,8 @@ def single_env_steps_per_s() -> float:
 
 
 def first_use_s(cold: bool) -> float:
-    """Seconds of a fresh process from import to the first step; cold: nothing compiled before, from a copy of the code."""
+    """Seconds of a fresh process from import to the first step; cold: nothing compiled before, from a copy of the
+    code."""
     code = (
         "import time; t = time.perf_counter()\n"
         "import numpy as np\nfrom glasspool.envs import make_vec\n"
@@ -114,7 +115,11 @@ def first_use_s(cold: bool) -> float:
         shutil.copytree(ROOT / "glasspool", copied, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("configs", "envs", "agents", "explain", "tca", "checkpoints"):
             shutil.copytree(ROOT / name, copied / name, ignore=shutil.ignore_patterns("__pycache__", "numba-*"))
-        code = f"import sys; sys.path.insert(0, {folder!r}); sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f)]\n{code}"
+        before = (
+            f"import sys; sys.path.insert(0, {folder!r})\n"
+            "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f)]\n"
+        )
+        code = before + code
         return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
@@ -145,16 +150,17 @@ def main() -> None:
         "|---|---|---|",
         f"| tape, a slot | {rows['tape']:.0f} | {1e9 / rows['tape']:,.0f} |",
         f"| step, {rows['children']:.2f} children on average | {rows['step']:.0f} | {1e9 / rows['step']:,.0f} |",
-        f"| **market step: tape and step** | **{total:.0f}** | **{1e9 / total:,.0f}**; {1e9 / total * n_venues:,.0f} venue-steps |",
+        f"| **market step: tape and step** | **{total:.0f}** | **{1e9 / total:,.0f}**; "
+        f"{1e9 / total * n_venues:,.0f} venue-steps |",
         f"| pre-trade controls | {rows['controls']:.0f} | |",
         f"| observation ({base.n_obs} numbers) | {rows['observation']:.0f} | |",
         f"| environment step: all of these | {env_ns:.0f} | {1e9 / env_ns:,.0f} |",
         f"| the rule SOR's decision | {rows['rule SOR']:.0f} | |",
         f"| single `gymnasium.Env`, with its wrappers | {1e9 / single:,.0f} | {single:,.0f} |",
         "",
-        f"Ratios in this run: market step over single environment {1e9 / total / single:.0f} times. First use of a fresh "
-        f"process, import to first step: {first_use_s(True):.0f} s cold (everything compiled), {first_use_s(False):.1f} s "
-        "from the cache on disk. Cold start needs no flag: the cache is named after the code.",
+        f"Ratios in this run: market step over single environment {1e9 / total / single:.0f} times. First use of a "
+        f"fresh process, import to first step: {first_use_s(True):.0f} s cold (everything compiled), "
+        f"{first_use_s(False):.1f} s from the cache on disk, which is named after the code.",
         "",
         "## Growth",
         "",
@@ -165,10 +171,18 @@ def main() -> None:
         (f"orders of {m} minutes", Market(load_market("base", [f"orders.horizon_minutes={{{m}: 1.0}}"])), 1_024)
         for m in (15, 60, 120, 390)
     ]
-    cases += [(f"{lit} lit, {dark} dark", with_venues(lit, dark), 1_024) for lit, dark in ((1, 2), (3, 4), (6, 8), (9, 12))]
+    cases += [
+        (f"{lit} lit, {dark} dark", with_venues(lit, dark), 1_024) for lit, dark in ((1, 2), (3, 4), (6, 8), (9, 12))
+    ]
     cases += [(f"{n:,} orders", base, n) for n in (64, 256, 1_024, 4_096)]
-    cases.append(("interval 1 s, orders of 15 minutes", Market(load_market("base", ["interval_s=1", "orders.horizon_minutes={15: 1.0}"])), 1_024))
-    for name, market, n in (cases if "--quick" not in sys.argv else []):
+    cases.append(
+        (
+            "interval 1 s, orders of 15 minutes",
+            Market(load_market("base", ["interval_s=1", "orders.horizon_minutes={15: 1.0}"])),
+            1_024,
+        )
+    )
+    for name, market, n in cases if "--quick" not in sys.argv else []:
         r = best(market, n)
         per_venue = (r["tape"] + r["step"]) / len(market.venues)
         lines.append(f"| {name} | {r['tape']:.0f} | {r['step']:.0f} | {per_venue:.0f} | {r['bytes'] / 1e3:,.0f} |")

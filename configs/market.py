@@ -253,7 +253,8 @@ class OracleConfig(Model):
     tracking_bps: NonNegative = 0.0  # weight of the schedule-tracking penalty
     track_to_zero: bool = False  # the penalty's target is 0 at every slot, not the schedule
     slot_volumes: tuple[Positive, ...] = ()  # deterministic volumes; also the schedule
-    # one-shot variants: corr(Z, alpha) of the probit fill for a buy, the pools' common part of Z, and the queue of a post
+    # one-shot variants: corr(Z, alpha) of the probit fill for a buy, the pools' common part of Z, and the queue of a
+    # post
     probit_correlation: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     fill_copula: Frac = 0.0
     queue_shares: NonNegative = 0.0  # ahead of a post
@@ -264,7 +265,9 @@ class OracleConfig(Model):
     def _variants_are_one_shot(self) -> OracleConfig:
         used = [n for n in ("probit_correlation", "fill_copula", "outflow_mean_shares") if getattr(self, n) > 0]
         if used and not self.one_shot_arrivals:
-            raise ValueError(f"{used[0]} is a variant of one-shot arrivals; set one_shot_arrivals: true, or leave it out")
+            raise ValueError(
+                f"{used[0]} is a variant of one-shot arrivals; set one_shot_arrivals: true, or leave it out"
+            )
         return self
 
 

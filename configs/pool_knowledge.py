@@ -38,9 +38,9 @@ def reversion_to_gammas(reversion_bps: dict[float, float], stock: StockConfig) -
     if residual.max() > RESIDUAL_MAX_BPS:
         worst = int(residual.argmax())
         raise ValueError(
-            f"reversion_bps cannot be met in class {stock.name!r}: the law of two alphas (tau {stock.tau_fast_s:g} s and "
-            f"{stock.tau_slow_s:g} s) misses {values[worst]:g} bps at {horizons[worst]:g} s by {residual[worst]:.2f} bps "
-            f"(at most {RESIDUAL_MAX_BPS:g}). Markouts fall with the horizon and level off; check the numbers."
+            f"reversion_bps cannot be met in class {stock.name!r}: the law of two alphas (tau {stock.tau_fast_s:g} s "
+            f"and {stock.tau_slow_s:g} s) misses {values[worst]:g} bps at {horizons[worst]:g} s by "
+            f"{residual[worst]:.2f} bps (at most {RESIDUAL_MAX_BPS:g}). Markouts fall with the horizon and level off."
         )
     return float(gammas[0]), float(gammas[1])
 
@@ -58,8 +58,8 @@ def resolved_kappas(pool: DarkPoolConfig, stock: StockConfig) -> tuple[float, fl
     fast, slow = (g / s if s > 0 else 0.0 for g, s in zip(gammas, sigmas, strict=True))
     if max(fast, slow) > KAPPA_MAX:
         raise ValueError(
-            f"reversion_bps of pool {pool.name!r} asks for a toxicity of {max(fast, slow):.2f} standard deviations of an "
-            f"alpha in class {stock.name!r}, above {KAPPA_MAX}. Lower the reversion or raise the class's sigma_*_bps."
+            f"reversion_bps of pool {pool.name!r} asks for a toxicity of {max(fast, slow):.2f} standard deviations "
+            f"of an alpha in class {stock.name!r}, above {KAPPA_MAX}. Lower the reversion or raise sigma_*_bps."
         )
     return fast, slow
 
@@ -72,7 +72,8 @@ def notes(market: MarketConfig) -> list[str]:
             continue
         for stock in market.stocks:
             fast, slow = resolved_kappas(pool, stock)
-            text = f"pool {pool.name!r}, class {stock.name!r}: reversion_bps means kappa_fast {fast:.3f}, kappa_slow {slow:.3f}"
+            text = f"pool {pool.name!r}, class {stock.name!r}: "
+            text += f"reversion_bps means kappa_fast {fast:.3f}, kappa_slow {slow:.3f}"
             if len(pool.reversion_bps) == 1:
                 horizon = next(iter(pool.reversion_bps))
                 kind = "fast" if horizon < 5 * stock.tau_fast_s else "slow"

@@ -1,7 +1,8 @@
 """How hot-path functions are compiled: cached on disk, and inlined into their caller.
 
 A batch travels as a tuple of some fifteen arrays, and numba counts references to each whenever one is taken out of the
-tuple or handed to a function, inlined or not: that, not arithmetic, was nine tenths of an early step. So a kernel takes its arrays out once,
+tuple or handed to a function, inlined or not: that, not arithmetic, was nine tenths of an early step. So a kernel
+takes its arrays out once,
 loops over the rows itself, and calls functions of records and numbers (`leaf`), which have nothing to count. Where a
 function does take the whole batch (`compiled`), it runs once an order or in a router, not once a slot and venue.
 

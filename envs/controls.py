@@ -72,7 +72,8 @@ def pace_band(rules: Rules, b: Batch, e: int) -> tuple[float, float]:
 
 @compiled
 def completing_route(rules: Rules, b: Batch, e: int) -> int:
-    """The lit take that completes an order: lowest fee among the open ones, ties in MIC order; if none is open, of all."""
+    """The lit take that completes an order: lowest fee among the open ones, ties in MIC order; if none is open, of
+    all."""
     best, best_fee = -1, 0.0
     for open_only in (True, False):
         for r in range(rules.route_type.shape[0]):
@@ -114,7 +115,8 @@ def child_orders(
     (E, R). A row without remaining shares is left alone. `completing`: the route that takes all that is left because
     this is the last slot, or NOT_LAST. `dark_room`: shares that may still be sent dark.
     `weights` is overwritten with what was used: masked routes 0, those below `weight_cut` exact zeros, the best
-    `max_routes` (ties: route order), renormalised. Work is rounded to the nearest whole lot and cut by largest remainder
+    `max_routes` (ties: route order), renormalised. Work is rounded to the nearest whole lot and cut by largest
+    remainder
     (ties: route order); overflow of a cap goes to the next remainder; an odd lot goes out only with the last shares.
     """
     n_routes = weights.shape[1]

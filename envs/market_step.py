@@ -34,7 +34,8 @@ from .state import (
 )
 from .venues import UNLIMITED_SHARES, Rules
 
-# Streams of a venue. In those of contra orders the i-th order has four draws, at index 4 i: the gap before it, its size,
+# Streams of a venue. In those of contra orders the i-th order has four draws, at index 4 i: the gap before it, its
+# size,
 # its type, its own fast alpha; a standing order has no alpha, so there index 3 says whether the leftover stayed.
 _ONE_SHOT, _REGIME = 6, 7
 _GAP, _SIZE, _TYPE, _ALPHA, _STAYS = 0, 1, 2, 3, 3
@@ -78,7 +79,7 @@ def toxicity(settings: Row, row: Row, state: Row, kappa: float) -> float:
 
 @leaf
 def supply_shares(settings: Row, ven: Row, row: Row, lit: bool) -> float:
-    """Contra shares of the slot before any tilt (market model, equation 2; for posts the first factor of equation 6)."""
+    """Contra shares of the slot before any tilt (equation 2; for posts the first factor of equation 6)."""
     return ven.supply_frac * (row.volume_shares if lit else row.dark_flow_shares)
 
 
@@ -189,7 +190,9 @@ def meet_standing(
     while clock < mean and filled < leaves:
         from_informed = p > 0.0 and uniform(ven.stock_key, n, i + _TYPE) * (tilted + 1.0 - p) < tilted
         u = uniform(ven.stock_key, n, i + _SIZE)
-        contra = draw_size(informed, settings.lot_shares, u) if from_informed else draw_size(law, settings.lot_shares, u)
+        contra = (
+            draw_size(informed, settings.lot_shares, u) if from_informed else draw_size(law, settings.lot_shares, u)
+        )
         got = matched(leaves - filled, contra, ven.min_quantity_shares)
         if got > 0:
             filled += got
@@ -206,7 +209,7 @@ def meet_arrivals(
 ) -> tuple[int, float]:  # fmt: skip
     """Shares filled inside a sub-step by Poisson(mean) contra orders, and the sum of shares x own fast alpha, bps.
 
-    With `own_alpha` each arrival draws a ~ N(-s gamma, sigma_f^2), gamma = `displacement_bps` (market model, section 1);
+    With `own_alpha` each arrival draws a ~ N(-s gamma, sigma_f^2), gamma = `displacement_bps` (market model, 1);
     of two contra types only the informed one is displaced. `at` counts sub-steps.
     """
     filled, alpha_sum = 0, 0.0
@@ -214,7 +217,9 @@ def meet_arrivals(
     while clock < mean and filled < leaves:
         from_informed = informed_prob > 0.0 and uniform(ven.flow_key, at, i + _TYPE) < informed_prob
         u = uniform(ven.flow_key, at, i + _SIZE)
-        contra = draw_size(informed, settings.lot_shares, u) if from_informed else draw_size(law, settings.lot_shares, u)
+        contra = (
+            draw_size(informed, settings.lot_shares, u) if from_informed else draw_size(law, settings.lot_shares, u)
+        )
         got = matched(leaves - filled, contra, ven.min_quantity_shares)
         if got > 0:
             filled += got
@@ -436,8 +441,8 @@ def work_rows(rules: Rules, b: Batch, first: int, last: int) -> None:
             leftover_cost = leaves * (half + instant_cost_bps(settings, ep, row, float(leaves)))
         elif end and left > 0:
             lots = left / settings.lot_shares
-            leftover_cost = settings.lot_shares * lots * (
-                settings.leftover_linear_bps + settings.leftover_quadratic_bps * lots
+            leftover_cost = (
+                settings.lot_shares * lots * (settings.leftover_linear_bps + settings.leftover_quadratic_bps * lots)
             )
         carry = order.remaining_shares / size - row.volume_left_frac
         frac = row.volume_left_frac - tape[e, n + 1].volume_left_frac
@@ -511,7 +516,7 @@ def instant_cost_bps(settings: Row, ep: Row, row: Row, take: float) -> float:
 def move_impact(
     settings: Row, ep: Row, order: Row, effective: float, pull: float, lost: float
 ) -> tuple[float, float, float, float]:
-    """What a share of the slot pays for transient and permanent impact, leak and display; then moves the kernels (4)."""
+    """What a share pays for transient and permanent impact, leak and display; then moves the kernels (4)."""
     adv = float(ep.adv_shares)
     scale = ep.daily_vol_bps / adv
     w_1, w_2 = settings.weight_1, settings.weight_2

@@ -23,7 +23,9 @@ Level = Literal["none", "venue", "all"]
 LEVELS: tuple[Level, ...] = ("none", "venue", "all")
 
 PRIVILEGED_ROUTE: tuple[Feature, ...] = (
-    Feature("true_log_fill_rate", "log10 of a fraction", -3.0, 0.0, "venue", "log10 of the expected fill rate; 0 for a take"),
+    Feature(
+        "true_log_fill_rate", "log10 of a fraction", -3.0, 0.0, "venue", "log10 of the expected fill rate; 0 for a take"
+    ),
     Feature("true_markout_hs", "half spreads", -4.0, 1.0, "venue", "law (3) at 10 s in the regime of the moment"),
     Feature("true_markout_300s_hs", "half spreads", -6.0, 1.0, "venue", "law (3) at 300 s in the regime of the moment"),
     Feature("true_leak_weight", "fraction", 0.0, 0.5, "venue", "impact weight of a share pinged and not filled"),

@@ -31,7 +31,8 @@ MARKOUT_PRIOR_WEIGHT = 60.0
 
 @leaf
 def _fill_prob(mean_arrivals: float, log_sd: float) -> float:
-    """E[1 - exp(-m e^(s z - s^2/2))] over a standard normal z, by quadrature: m arrivals in the mean, log-normal noise."""
+    """E[1 - exp(-m e^(s z - s^2/2))] over a standard normal z, by quadrature: m arrivals in the mean, log-normal
+    noise."""
     prob = 0.0
     for i in range(_NODES.shape[0]):
         prob += _WEIGHTS[i] * -math.expm1(-mean_arrivals * math.exp(log_sd * _NODES[i] - 0.5 * log_sd * log_sd))
@@ -54,7 +55,8 @@ def typical_child_lots(rules: Rules, ep: Row) -> int:
 
 @compiled
 def expected_fill_rate(rules: Rules, b: Batch, e: int, v: int, card: int) -> float:
-    """Share of 10 s child orders with a fill over many orders like this one, sent in every slot, at the order's expected volume.
+    """Share of 10 s child orders with a fill over many orders like this one, sent in every slot, at the order's
+    expected volume.
 
     Arrivals are Poisson given alphas and slot volume, which are log-normal factors on the rate; only contra orders that
     reach the minimum quantity count. A pinged pool is visited every slot, so what stands there is what came since; a

@@ -124,9 +124,7 @@ class Batch(NamedTuple):
     fill_extra_bps: NDArray[np.float64]  # (E, 4) this slot: impact and leak a share, take instant, display, half spread
 
 
-def allocate(
-    n_episodes: int, n_slots: int, n_after: int, n_venues: int, n_routes: int, ring: int, n_sub: int
-) -> Batch:
+def allocate(n_episodes: int, n_slots: int, n_after: int, n_venues: int, n_routes: int, ring: int, n_sub: int) -> Batch:
     """Zeroed arrays; `n_after` slots of tape follow the horizon so that late markouts exist.
 
     `ring`: slots until every markout is known; `n_sub`: K.

@@ -223,7 +223,9 @@ def _draw_dark(rules: Rules, ep: Row, ven: Row, a: int) -> None:
         ven.size_beta += rules.beta_jitter * (2.0 * step / (BETA_STEPS - 1) - 1.0)
         n = rules.min_quantity_lots.shape[0]
         lots = rules.min_quantity_lots[min(n - 1, int(uniform(key, 0, 7) * n))]
-        fee_mils = min(rules.stock[ep.stock].fee_cap_mils, fee_mils + rules.fee_jitter_mils * (2.0 * uniform(key, 0, 8) - 1.0))
+        fee_mils = min(
+            rules.stock[ep.stock].fee_cap_mils, fee_mils + rules.fee_jitter_mils * (2.0 * uniform(key, 0, 8) - 1.0)
+        )
         ven.has_regime = 1 if uniform(derive(ep.key, STREAM_STOCK), 0, 3) < rules.regime_prob else 0
     ven.min_quantity_shares = lots * rules.lot_shares
     ven.size_law, ven.informed_law = law + step, rules.informed_law[ep.stock, a]
@@ -433,7 +435,12 @@ def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
                     row.eps_var, row.eps_bps, row.base_bps = eps_var, eps * side, base * side
                 else:
                     node = nodes[e, n * n_sub + i]
-                    node.mid_bps, node.base_bps, node.eps_bps, node.eps_var = mid * side, base * side, eps * side, eps_var
+                    node.mid_bps, node.base_bps, node.eps_bps, node.eps_var = (
+                        mid * side,
+                        base * side,
+                        eps * side,
+                        eps_var,
+                    )
                     node.fast_z, node.slow_z = z_f * side, z_s * side
                 mid = after
                 z_f = e_f * z_f + new_f * x_f

@@ -436,7 +436,7 @@ def build_rules(config: MarketConfig) -> Rules:
 
 
 def _mean_over_volume_noise(exponent: float, log_sd: float) -> float:
-    """1 / E[(V/EV)^-b] of log-normal slot volume, so that the cost of a given participation does not depend on slots."""
+    """1 / E[(V/EV)^-b] of log-normal slot volume, so that a participation costs the same at any slot length."""
     return math.exp(-0.5 * exponent * (1.0 + exponent) * log_sd**2)
 
 

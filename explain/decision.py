@@ -68,7 +68,8 @@ def decide(scorer: Scorer, limits: Limits, parent: Parent, facts: Facts) -> Deci
     def cut(completing: int, caps: tuple[int, ...], dark_room: int) -> NDArray[np.int64]:
         shares = np.zeros(len(limits.routes), np.int64)
         child_orders(
-            np.array([facts.remaining_shares]), np.array([work]), weights[None].copy(), masked[None], limits.route_types,
+            np.array([facts.remaining_shares]), np.array([work]), weights[None].copy(), masked[None],
+            limits.route_types,
             np.array(caps, np.int64), limits.lot_shares, limits.max_routes, limits.weight_cut, np.array([completing]),
             np.array([dark_room]), shares[None],
         )  # fmt: skip

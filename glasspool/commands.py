@@ -212,6 +212,29 @@ def oracle(
 
 
 @app.command()
+def certify(
+    market: Annotated[str, typer.Argument(help="Market to certify: a YAML file or a packaged name.")] = "base",
+    orders: Annotated[int, typer.Option(min=100, help="Parents or tapes behind each statistic.")] = 1_500,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the held-out stream.")] = 1,
+    json_file: Json = None,
+) -> None:
+    """Check what must hold of a market before anything learned on it means anything; exit 1 when a line fails."""
+    from .agents import jobs
+    from .console import print_table, write_json
+
+    certificate = jobs.certify_job(market, orders, seed)
+    if json_file is not None:
+        write_json(json_file, certificate)
+    if json_file != "-":
+        verdicts = {True: "holds", False: "FAILS", None: "n/a"}
+        rows = [(verdicts[c["passed"]], c["name"], c["measured"], c["claim"]) for c in certificate["checks"]]
+        title = f"market {certificate['market']}, {orders:,} orders, seed {seed}, {certificate['seconds']:.0f} s"
+        print_table(title, ["verdict", "check", "measured", "claim"], rows)
+    if not certificate["passed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
 def rules(
     on: Annotated[str | None, typer.Option("--date", help="Only the rows in force on this day, YYYY-MM-DD.")] = None,
     json_file: Json = None,

@@ -1,4 +1,5 @@
-"""Sub-steps, two contra types, one-shot variants, quotes and venues that fail, news, ping fallback, privileged columns."""
+"""Sub-steps, two contra types, one-shot variants, quotes and venues that fail, news, ping fallback, privileged
+columns."""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ def at(market: Market, name: str) -> int:
 def test_sub_steps_follow_the_rule(
     plain: dict[str, Any], interval_s: float, tau_fast_s: float, expected: tuple[int, bool]
 ) -> None:
-    """Inside the slot while it is 5 tau_fast long, ceil(2 Delta/tau_slow) nodes then; else ceil(Delta/tau_fast) nodes."""
+    """In the slot while it is 5 tau_fast long, then ceil(2 Delta/tau_slow) nodes; else ceil(Delta/tau_fast)."""
     stock = StockConfig(**{**plain["stocks"][0], "tau_fast_s": tau_fast_s, "sigma_fast_bps": 0.3})
     assert sub_steps(stock, interval_s) == expected
 
@@ -101,7 +102,8 @@ def test_rests_meet_every_node_of_a_slot_with_the_markout_law(
 ) -> None:  # fmt: skip
     """Mean of s (print - end of slot) a share of in-slot fills: the law at what is left of the slot, over its nodes.
 
-    Inside the slot the fast alpha is all in the print; at nodes it plays out. 4 standard errors clustered by order, three
+    Inside the slot the fast alpha is all in the print; at nodes it plays out. 4 standard errors clustered by order,
+    three
     pools a case; false alarm 2 in 10,000. Errors are below 0.1 bps against laws of 0.2 to 1.2.
     """
     stock = {**plain["stocks"][0], "tau_fast_s": tau_fast_s}
@@ -162,7 +164,8 @@ def test_a_long_slot_costs_a_taker_what_short_ones_do(market_with: MarketWith, p
 def test_a_minimum_quantity_thins_the_informed_type(
     market_with: MarketWith, plain: dict[str, Any], run_router: Any, fixed_router: Any
 ) -> None:
-    """pi = 0.5, kappa_informed 1.33, beta 3 and 1.2, 50 lots: m = 1, 2, 5, 10 keeps 100, 43, 22, 14 % at -1, -0.39, -0.09, -0.03."""
+    """pi = 0.5, kappa_informed 1.33, beta 3 and 1.2, 50 lots: m = 1, 2, 5, 10 keeps 100, 43, 22, 14 % at -1, -0.39,
+    -0.09, -0.03."""
     stock = {**plain["stocks"][0], "sigma_fast_bps": 0.0, "sigma_slow_bps": 1.5, "tau_slow_s": 60.0}
     expected = {1: (1.0, -1.0), 2: (0.43, -0.39), 5: (0.22, -0.09), 10: (0.14, -0.03)}
     for m, (kept, markout) in expected.items():
@@ -187,7 +190,8 @@ def test_fills_of_two_types_have_the_thinned_markout(
 ) -> None:
     """Endless pings, markout at 300 s a share: -kappa sigma (1 - e^(-h/tau)) x the informed type's part of the shares.
 
-    An order that no arrival completes has no saturation. One test at 4 standard errors a case: false alarm 6 in 100,000.
+    An order that no arrival completes has no saturation. One test at 4 standard errors a case: false alarm 6 in
+    100,000.
     """
     stock = {**plain["stocks"][0], "sigma_fast_bps": 0.0, "sigma_slow_bps": 1.5, "tau_slow_s": 60.0}
     pool = {"name": "POOL", "supply_frac": 0.01, "life_s": 20.0, "kappa_slow": 0.665, "size_beta": 1.2,
@@ -223,7 +227,8 @@ def one_shot(market_with: MarketWith, plain: dict[str, Any], pools: int = 1, **o
     pool = {"size_max_lots": None, "zero_prob": 0.7}
     return market_with(
         plain, ENDLESS,
-        {"stocks": [stock], "dark_pools": [{**pool, "name": f"P{i}"} for i in range(pools)], "noise": {"vol_log_sd": 0.0},
+        {"stocks": [stock], "dark_pools": [{**pool, "name": f"P{i}"} for i in range(pools)],
+         "noise": {"vol_log_sd": 0.0},
          "orders": {"shares": 10**6, "max_participation_frac": 1.0},
          "oracle": {"one_shot_arrivals": True, "slot_volumes": [1e6] * 40, **oracle}},
     )  # fmt: skip

@@ -165,7 +165,8 @@ def test_history_fill_rates_are_those_a_router_then_meets(
     market_with: MarketWith, plain: dict[str, Any], run_router: Any, fixed_router: Any, card: int, order_type: str,
     noisy: bool,
 ) -> None:  # fmt: skip
-    """Children of the size that the card assumes, in every slot: rates agree within 12 %, those of the block pool within 20 %.
+    """Children of the size that the card assumes, in every slot: rates agree within 12 %, those of the block pool
+    within 20 %.
 
     A bound for a stationary approximation, not a test of chance: standard errors are below 4 % of the rate. Spread and
     volatility stay usual, since the card knows only the order's expected volume.
@@ -194,7 +195,9 @@ def test_history_fill_rates_are_those_a_router_then_meets(
         row = drawn(market, 1).card[0, market.venues.index(venue), card]
         rate = row["filled"] / row["attempts"]
         assert hits > 600
-        within = 0.2 if venue == "block" else 0.12  # one order of its sizes can fill children for the rest of the parent
+        within = (
+            0.2 if venue == "block" else 0.12
+        )  # one order of its sizes can fill children for the rest of the parent
         assert hits / tries == pytest.approx(rate, rel=within), (venue, hits / tries, rate)
         assert (b.order["active"] == 0).all()
 

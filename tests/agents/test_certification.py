@@ -1,0 +1,201 @@
+"""The certificate: the base market passes it, and each kind of line is seen to fail on a planted defect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from glasspool.agents.certification import accounts, certify, information, laws, lock_in, manipulation
+from glasspool.agents.certification.check import Check
+from glasspool.agents.router import RandomRouter
+from glasspool.cli import app
+from glasspool.configs.errors import UserError
+from glasspool.configs.loading import find_config, load_market, market_data
+from glasspool.configs.market import MarketConfig
+from glasspool.envs.market import Market
+from glasspool.envs.state import Batch
+
+MarketWith = Callable[..., Market]
+
+
+def failing(checks: list[Check]) -> set[str]:
+    return {c.name for c in checks if c.passed is False}
+
+
+@pytest.fixture(scope="module")
+def one_class(base_data: dict[str, Any]) -> MarketConfig:
+    return MarketConfig.model_validate({**base_data, "stocks": [{**base_data["stocks"][0], "probability": 1.0}]})
+
+
+def test_the_base_market_is_certified_and_every_trap_is_in_the_list() -> None:
+    """Sixty-odd comparisons at 4 standard errors and two at a few per cent: false alarm about 5 % for a new seed."""
+    checks = certify(load_market("base"), orders=200)
+    assert failing(checks) == set()
+    names = {c.name for c in checks}
+    assert {"T1 benchmark", "T2 asymmetry", "T3 lock-in", "T4 ranking", "T5 nothing to find"} <= names
+    assert {"shares", "cost identity", "kernel", "no look-ahead", "hidden state", "mirror", "relabelling"} <= names
+    assert {"batch size", "processes", "platform", "rule census", "no free lunch", "slot length"} <= names
+    markouts = [c for c in checks if c.name.startswith("markouts")]
+    assert len(markouts) == 9  # three classes, three order types
+    assert all(c.false_alarm > 0 for c in markouts)
+
+
+def test_a_router_that_loses_shares_or_cash_is_named(base_market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Thief(RandomRouter):
+        def propose(self, market: Market, b: Batch, *rest: Any) -> None:
+            super().propose(market, b, *rest)
+            b.order["dark_shares"][0] += 1
+            b.cost_bps[1, 0] += 1e-6
+
+    monkeypatch.setattr(accounts, "RandomRouter", Thief)
+    assert {"shares", "cost identity"} <= failing(accounts.accounts(base_market, 20, 1))
+
+
+def test_impact_that_is_paid_back_is_named(base_market: Market) -> None:
+    bad = Market(base_market.config)
+    bad.rules = bad.rules._replace(weight_1=-9.0)
+    assert failing(accounts.kernel(bad)) == {"kernel"}
+    bad.rules.settings["weight_1"] = -4.0
+    assert "one-sided impact" in failing(accounts.accounts(bad, 20, 1))
+
+
+def test_a_mid_that_can_be_foreseen_is_named(base_market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    reset = Market.reset
+
+    def with_momentum(self: Market, key: Any, rows: Any, numbers: Any, b: Batch, obs: Any, **rest: Any) -> None:
+        reset(self, key, rows, numbers, b, obs, **rest)
+        moves = np.diff(b.tape["mid_bps"], axis=1)
+        moves[:, 1:] += 0.1 * moves[:, :-1]
+        b.tape["mid_bps"][:, 1:] = np.cumsum(moves, axis=1)
+
+    monkeypatch.setattr(Market, "reset", with_momentum)
+    assert failing(laws.mid(base_market, 200, 1)) == {"martingale"}
+
+
+def test_toxicity_and_supply_off_by_a_tenth_are_named(one_class: MarketConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power: at 1,500 orders a tenth more supply, or a post worth 0.1 half spreads less, is caught."""
+    real = laws.laboratory
+
+    def other(config: MarketConfig, stock: int = 0, **options: Any) -> Market:
+        data = config.model_dump()
+        for venue in data["lit_venues"]:
+            venue["post_pnl_hs"] -= 0.2
+            venue["flow_frac"] *= 1.1
+        changed = real(MarketConfig.model_validate(data), stock, **options)
+        told = real(config, stock, **options)
+        keep = told.reset
+
+        def reset(*arguments: Any) -> None:  # theory reads the stated venues, fills come from the changed ones
+            changed.reset(*arguments)
+            played = arguments[3].venue.copy()
+            changed.stated = (played, keep)  # type: ignore[attr-defined]
+
+        return changed
+
+    monkeypatch.setattr(laws, "laboratory", other)
+    market = other(one_class)
+    told = real(one_class)
+    # compare the changed market's fills with the stated law
+    monkeypatch.setattr(laws, "_law", lambda m, b, v, *rest: _stated_law(told, v, *rest))
+    checks = laws._fills_of_kind(market, "large", "post", 1, 400, 1)
+    assert {"markouts, large post", "P&L of posts, large"} <= failing(checks)
+
+
+def _stated_law(told: Market, v: int, kind: str, horizon_s: float, in_slot: bool) -> float:
+    b, obs = told.batch(1)
+    from glasspool.envs.market import stream_key
+
+    told.reset(stream_key(1, "test"), [0], [0], b, obs)
+    ep, ven = b.episode[0], b.venue[0, v]
+    slow = ven["kappa_slow"] * ep["sigma_slow_bps"] * -np.expm1(-horizon_s / ep["tau_slow_s"])
+    return -float(ven["gamma_run_bps"] + ven["gamma_fast_bps"] + slow)
+
+
+def test_a_router_that_looks_ahead_is_named(base_market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Peeker:
+        name = "peeker"
+
+        def propose(self, market: Market, b: Batch, obs: Any, work: Any, weights: Any) -> None:
+            rows = np.arange(len(work))
+            work[:] = b.tape[rows, b.order["slot"]]["eps_bps"]
+
+    monkeypatch.setattr(information, "_routers", lambda market: [Peeker()])
+    assert "no look-ahead" in failing(information.look_ahead(base_market, 4, 1))
+
+
+def test_a_latent_in_the_routing_state_is_named(base_market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = information.RoutingState.from_batch
+
+    def leaky(market: Market, b: Batch, e: int, obs: Any) -> Any:
+        from dataclasses import replace
+
+        return replace(real(market, b, e, obs), vol_ratio=float(b.venue[e, 3]["kappa_fast"]))
+
+    monkeypatch.setattr(information.RoutingState, "from_batch", staticmethod(leaky))
+    assert "hidden state" in failing(information.look_ahead(base_market, 4, 1))
+
+
+def test_another_generator_is_named(base_market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(information, "_platform", lambda: (0.1, 0.2, 0.3))
+    monkeypatch.setattr(information, "_digest", lambda config, numbers, seed, batch: [str(batch)] * len(numbers))
+    assert {"batch size", "processes", "platform"} <= failing(
+        information.determinism(base_market.config, 1, processes=1)
+    )
+
+
+def test_unequal_pools_are_found_where_there_should_be_nothing(
+    one_class: MarketConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = manipulation.SingleRoute
+
+    def favour(route: str, patience_s: float) -> Any:
+        return real(route if route != "XQDB:rest" else "XQLA:take", patience_s)
+
+    monkeypatch.setattr(manipulation, "SingleRoute", favour)
+    assert failing(manipulation.nothing_to_find(one_class, 2_000, 1)) == {"T5 nothing to find"}
+
+
+def test_optimism_is_what_keeps_the_allocator_from_locking_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The game's averages are those published with the problem: without optimism far off, with it at the optimum."""
+    hopeful = np.array([lock_in.play_game(s, n_min=20)[-1_000:].mean() for s in range(3)])
+    assert hopeful == pytest.approx(4.431, abs=0.02)
+    real = lock_in.play_game
+    monkeypatch.setattr(lock_in, "play_game", lambda seed, *, n_min, rounds: real(seed, n_min=0, rounds=rounds))
+    assert failing(lock_in.lock_in(3, 400)) == {"T3 lock-in"}
+
+
+@pytest.fixture(scope="module")
+def free_lunch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pool so toxic that the SOR's vetoes shun it, but so deep that resting there is still far better than taking."""
+    data = market_data(find_config("base", "markets"))
+    pool = {"supply_frac": 5.0, "life_s": 3_600.0, "size_beta": 0.0, "size_max_lots": 500, "kappa_fast": 2.2}
+    data |= {"name": "lunch", "dark_pools": [{"name": f"XQD{x}", **pool} for x in "AB"], "dark_slots": []}
+    data |= {"randomisation": None, "stocks": [{**data["stocks"][0], "probability": 1.0}]}
+    data |= {"controls": {"toxicity_limit_hs": -99.0, "max_dark_frac": 1.0}}
+    path = tmp_path_factory.mktemp("lunch") / "lunch.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+def test_the_command_exits_1_and_writes_the_failing_line(free_lunch: Path, tmp_path: Path) -> None:
+    out = tmp_path / "certificate.json"
+    result = CliRunner().invoke(app, ["certify", str(free_lunch), "--orders", "100", "--json", str(out)])
+    assert result.exit_code == 1, result.output
+    payload = json.loads(out.read_text())
+    assert payload["passed"] is False
+    assert "no free lunch" in {c["name"] for c in payload["checks"] if c["passed"] is False}
+
+
+def test_replays_and_oracles_are_sent_elsewhere() -> None:
+    oracle = load_market(
+        "base", ["oracle.slot_volumes=[1.0, 1.0]", "oracle.one_shot_arrivals=true", "orders.shares=100"]
+    )
+    with pytest.raises(UserError, match="glasspool oracle"):
+        certify(oracle)

@@ -42,7 +42,7 @@ def demonstrations(
     """(observations, weights, pace scores, masked) of every `every`-th slot of the teacher's own orders."""
     b, obs = market.batch(n_orders)
     # numbers far beyond those training deals out, so that cloning does not use up its markets
-    market.reset(stream_key(seed, stream), np.arange(n_orders), 10**9 + np.arange(n_orders), b, obs)
+    market.reset(stream_key(seed, stream), np.arange(n_orders), 10**9 + np.arange(n_orders), b, obs, stream)
     work, weights, pace = np.zeros(n_orders), np.zeros((n_orders, len(market.routes))), np.zeros(n_orders)
     seen, slot = [], 0
     while b.order["active"].any():

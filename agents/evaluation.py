@@ -53,7 +53,7 @@ class RouterResult:
     side: NDArray[np.int64]
     stock: NDArray[np.int64]
     horizon_s: NDArray[np.float64]
-    block: NDArray[np.int64]  # replay: day and 65-minute block of the start; synthetic: -1, every parent its own tape
+    block: NDArray[np.int64]  # replay: date and 65-minute block of the start; synthetic: -1, every parent its own tape
     kind_frac: NDArray[np.float64]  # (n, 3) take, post, dark
     completion_frac: NDArray[np.float64]
     totals: NDArray[np.int64]  # (R, 4) attempts, filled orders, routed shares, filled shares
@@ -162,7 +162,7 @@ def run_router(
     work, weights = np.zeros(size), np.zeros((size, len(market.routes)))
     for first in range(0, n, size):
         count = min(size, n - first)
-        market.reset(key, np.arange(count), np.arange(first, first + count), b, obs)
+        market.reset(key, np.arange(count), np.arange(first, first + count), b, obs, stream)
         b.order["active"][count:] = 0
         parts.append(_run_chunk(market, router, b, obs, work, weights, count, max(0, min(count, fills_orders - first))))
     return _joined(parts)
@@ -215,13 +215,20 @@ def _result(
         side=ep["side"].astype(int),
         stock=ep["stock"],
         horizon_s=ep["n_slots"] * market.rules.interval_s,
-        block=np.where(ep["replayed"] == 1, 100 * ep["day"] + (ep["start_s"] // BLOCK_S).astype(int), -1),
+        block=_blocks(market, ep),
         kind_frac=np.stack([order[f"{k}_shares"] / size for k in ("take", "post", "dark")], axis=1),
         completion_frac=done,
         totals=totals,
         marks=marks,
         fills=fills,
     )
+
+
+def _blocks(market: Market, episode: NDArray[np.void]) -> NDArray[np.int64]:
+    """Date and 65-minute block of the start for a replay, whatever the name; -1 for a synthetic parent."""
+    if market.replay is None:
+        return np.full(len(episode), -1, np.int64)
+    return 100 * market.replay.dates[episode["day"]] + (episode["start_s"] // BLOCK_S).astype(np.int64)
 
 
 def _joined(parts: Sequence[RouterResult]) -> RouterResult:

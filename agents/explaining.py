@@ -71,7 +71,7 @@ def write_decision_log(
         log.append("run", first_ns, run_body(worker.limits, policy_id, {**(run_facts or {}), **facts}, _clock(market)))
         key = stream_key(seed, stream)
         for i in range(orders):
-            worker.work_order(key, first_episode + i, i)
+            worker.work_order(key, stream, first_episode + i, i)
             counts["orders"] += 1
             if progress is not None:
                 progress(i + 1)
@@ -90,19 +90,11 @@ def _open_ns(market: Market, index: int, episode: np.void | None) -> int:
     """UTC ns of the session's open: the replayed day's, or order `index`'s synthetic weekday."""
     date = np.busday_offset(FIRST_DATE, index).astype(object)
     if market.replay is not None and episode is not None:
-        date = datetime.date.fromisoformat(_replayed_date(market, episode))
+        date = datetime.date.fromisoformat(market.replay.slots[int(episode["day"])].date)
     elif market.replay is not None:
         date = datetime.date.fromisoformat(min(day.date for day in market.replay.slots))
     opened = datetime.datetime.combine(date, datetime.time(9, 30), _NEW_YORK)
     return int(opened.timestamp()) * 1_000_000_000
-
-
-def _replayed_date(market: Market, episode: np.void) -> str:
-    """The day whose mid at the order's start is its arrival price."""
-    assert market.replay is not None
-    first = round(float(episode["start_s"]) / market.rules.interval_s)
-    found = [d for d, rows in enumerate(market.replay.table) if rows["mid_usd"][first] == episode["price_usd"]]
-    return str(market.replay.slots[found[0]].date)
 
 
 class _Worker:
@@ -120,9 +112,9 @@ class _Worker:
         self._work, self._weights = np.zeros(1), np.zeros((1, len(market.routes)))
         self._later: list[Event] = []  # outcomes that are not due yet
 
-    def work_order(self, key: np.uint64, number: int, index: int) -> None:
+    def work_order(self, key: np.uint64, stream: str, number: int, index: int) -> None:
         """One episode from its arrival to its end, and its outcomes after that."""
-        self.market.reset(key, [0], [number], self.b, self.obs)
+        self.market.reset(key, [0], [number], self.b, self.obs, stream)
         state = self._state()
         parent = Parent.of(state, f"P-{number}", _open_ns(self.market, index, self.b.episode[0]))
         close_ns = parent.close_ns(state)

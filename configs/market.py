@@ -39,6 +39,7 @@ class StockConfig(Model):
     """One class of stock: the statistics that drive the synthetic tape (market model, section 4)."""
 
     name: str
+    symbol: str | None = None  # of the days that replay it; null: the name up to its first underscore, in capitals
     probability: Frac = 1.0
     price_usd: Positive
     adv_shares: Annotated[int, Field(gt=0)]
@@ -81,6 +82,11 @@ class StockConfig(Model):
                 "Lower sigma_fast_bps or sigma_slow_bps, or raise vol_floor_frac."
             )
         return self
+
+    @property
+    def replayed_symbol(self) -> str:
+        """Symbol of the recorded days that this class stands for."""
+        return self.symbol if self.symbol is not None else self.name.split("_")[0].upper()
 
 
 class LitVenueConfig(Model):
@@ -300,9 +306,17 @@ class EventsConfig(Model):
 
 
 class ReplayConfig(Model):
-    """A market replayed from recorded days: real prices, spreads and volumes; simulated fills."""
+    """A market replayed from recorded days: real prices, spreads and volumes; simulated fills.
+
+    `train`, `validation` and `test` say which days a stream may meet, each a list of a symbol ("IBM"), a date
+    ("2013-10-07") or both ("IBM 2013-10-07"). Without any list every stream meets all days; with one, a stream that has
+    none gets the days that no other stream names.
+    """
 
     paths: tuple[str, ...]
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
 
 
 class MarketConfig(Model):

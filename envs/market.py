@@ -134,13 +134,13 @@ class Market:
 
     def reset(
         self, key: np.uint64, rows: Sequence[int] | NDArray[np.int64], numbers: Sequence[int] | NDArray[np.int64],
-        b: Batch, obs: NDArray[np.float64],
+        b: Batch, obs: NDArray[np.float64], stream: str = "test",
     ) -> None:  # fmt: skip
-        """Put episodes `numbers` of the stream `key` into `rows` of the batch."""
+        """Put episodes `numbers` of the stream `key` into `rows` of the batch; `stream`: whose days a replay meets."""
         rows, numbers = np.asarray(rows, np.int64), np.asarray(numbers, np.int64)
         if self.replay is None:
             reset_rows(self.rules, key, rows, numbers, b, obs)
             return
         for row, number in zip(rows, numbers, strict=True):
-            self.replay.fill(self.rules, key, int(number), b, int(row))
+            self.replay.fill(self.rules, key, int(number), b, int(row), stream)
             restart_row(self.rules, b, int(row), obs)

@@ -83,6 +83,7 @@ class MarketDay:
     bid_shares: IntArray
     ask_shares: IntArray
     halt_ns: IntArray  # (n_halts, 2) start and end of trading halts; LOBSTER only
+    left_out: tuple[tuple[str, int], ...] = ()  # rows of the files that are not in the arrays above: why, and how many
 
 
 def read_lobster(message_path: Path | str, orderbook_path: Path | str) -> MarketDay:
@@ -144,6 +145,10 @@ def read_lobster(message_path: Path | str, orderbook_path: Path | str) -> Market
         trade_quote_row=rows - 1 - first,  # the book an event met is the row before it
         quote_time_ns=time_ns[kept], bid_e4=quotes[0][0][kept], ask_e4=quotes[1][0][kept],
         bid_shares=quotes[0][1][kept], ask_shares=quotes[1][1][kept], halt_ns=_halts(time_ns, kind, price_e4),
+        left_out=(
+            ("events outside 09:30 to 16:00", int((~inside).sum())),
+            ("crosses of an auction", int((inside & (kind == 6)).sum())),
+        ),
     )  # fmt: skip
 
 
@@ -173,8 +178,15 @@ def read_taq(trade_path: Path | str, quote_path: Path | str) -> MarketDay:
     venue = np.array(codes, dtype="U1")[at]
     hexes, at = _categories(trade_path, trades["condition"], r"[0-9A-Fa-f]{1,8}", "must be a hexadecimal bit mask")
     condition = np.array([int(text, 16) for text in hexes], dtype=np.int64)[at]
-    kept = (time_ns >= SESSION_OPEN_NS) & (time_ns < SESSION_CLOSE_NS)
-    kept &= (condition & NOT_CONTINUOUS_MASK == 0) & (trades["suspicious"].to_numpy() == 0)
+    inside = (time_ns >= SESSION_OPEN_NS) & (time_ns < SESSION_CLOSE_NS)
+    trusted = trades["suspicious"].to_numpy() == 0
+    regular = condition & NOT_CONTINUOUS_MASK == 0
+    kept = inside & regular & trusted
+    left_out = (
+        ("prints outside 09:30 to 16:00", int((~inside).sum())),
+        ("suspicious prints", int((inside & ~trusted).sum())),
+        ("auctions, late, average-price, derivative and repeat prints", int((inside & trusted & ~regular).sum())),
+    )
     time_ns, price_e4, venue = time_ns[kept], price_e4[kept], venue[kept]
 
     row = np.searchsorted(quote_time_ns, time_ns - TAQ_SIGNING_LAG_NS, "right") - 1
@@ -188,7 +200,7 @@ def read_taq(trade_path: Path | str, quote_path: Path | str) -> MarketDay:
         trade_time_ns=time_ns, trade_price_e4=price_e4, trade_shares=shares[kept], trade_venue=venue,
         trade_hidden=venue == OFF_EXCHANGE_VENUE, trade_side=side, trade_quote_row=row,
         quote_time_ns=quote_time_ns, bid_e4=bid_e4, ask_e4=ask_e4, bid_shares=bid_shares, ask_shares=ask_shares,
-        halt_ns=np.empty((0, 2), np.int64),
+        halt_ns=np.empty((0, 2), np.int64), left_out=left_out,
     )  # fmt: skip
 
 

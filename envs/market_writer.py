@@ -20,6 +20,7 @@ from ..configs.errors import UserError
 from ..configs.loading import find_config, market_data
 from ..configs.market import SESSION_S, LitVenueConfig, MarketConfig, StockConfig
 from .calibration import IMBALANCE_HORIZONS_S, PASSIVE_HORIZON_S, CalibratedClass, calibrate, fit_rows
+from .data_report import data_report
 from .market_data import OFF_EXCHANGE_VENUE, read_day
 
 FitRow = dict[str, str | float | int]
@@ -171,13 +172,18 @@ def write_market(calibrated: CalibratedClass, *, base: str = "base", name: str |
     return "\n".join(lines) + "\n"
 
 
-def calibrate_files(paths: Sequence[Path | str], out: Path | str, *, base: str = "base") -> list[FitRow]:
-    """Calibrate days of one name and write the market to `out`, all at once or not at all; the fit-error table.
+def calibrate_files(
+    paths: Sequence[Path | str], out: Path | str, *, base: str = "base"
+) -> tuple[list[FitRow], list[dict[str, str | float]]]:
+    """Calibrate days of one name and write the market to `out`, all at once or not at all.
+
+    Returns the fit-error table and what the days are made of (`data_report`).
 
     Raises:
         UserError: files that cannot be read, do not fit together, or a folder that cannot be written.
     """
-    calibrated = calibrate(read_day(paths))
+    days = read_day(paths)
+    calibrated = calibrate(days)
     out = Path(out)
     text = write_market(calibrated, base=base)
     part = out.with_name(f".{out.name}.part")
@@ -189,7 +195,7 @@ def calibrate_files(paths: Sequence[Path | str], out: Path | str, *, base: str =
         raise UserError(
             f"{out}: cannot be written ({error.strerror}). Check the folder and its permissions."
         ) from error
-    return fit_rows(calibrated, model_statistics(stock_class(calibrated)))
+    return fit_rows(calibrated, model_statistics(stock_class(calibrated))), data_report(days)
 
 
 def _rounded(curve: Sequence[float] | np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, ...]:

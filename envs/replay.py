@@ -43,9 +43,12 @@ DAY = np.dtype([
 
 @dataclass(frozen=True, eq=False)
 class ReplayDays:
-    """Days of one name on the slot grid of a market, D days of N slots."""
+    """Days of one or several names on the slot grid of a market, D days of N slots."""
 
     slots: tuple[DaySlots, ...]
+    stocks: NDArray[np.int64]  # (D,) class of each day
+    dates: NDArray[np.int64]  # (D,) number of its date: names of one date share the market's moves
+    by_stream: dict[str, NDArray[np.int64]]  # days that the episodes of a stream may meet
     venues: tuple[str, ...]
     table: NDArray[np.void]  # (D, N + 1) DAY
     moves_usd: NDArray[np.float64]  # (D, K) distinct moves of a slot, less the day's mean; padded
@@ -56,38 +59,39 @@ class ReplayDays:
         """Read the days and put them on the market's grid.
 
         Raises:
-            UserError: files that cannot be read or are of several names, a market with several stock classes, a fixed
-                start that does not leave room for the longest horizon, a day without a quote at the open, or with a
-                window as short as the shortest horizon in which nothing traded.
+            UserError: files that cannot be read, a day without a stock class of its symbol or a class without days,
+                split selectors that name no day, or name one day for two streams, a day without a quote at the open,
+                or with a window as short as the shortest horizon in which nothing traded.
         """
-        _check_market(config)
-        days = read_day(list(paths))
-        if len(symbols := sorted({day.symbol for day in days})) > 1:
-            raise UserError(
-                f"market {config.name!r}: replay.paths hold several names ({', '.join(symbols)}), but its one "
-                "stock class describes one. Write a market for each."
-            )
-        slots = tuple(slot_grid(day, rules.interval_s) for day in days)
+        slots = tuple(slot_grid(day, rules.interval_s) for day in read_day(list(paths)))
         for day in slots:
             _check_day(day, min(config.orders.horizon_minutes) * 60.0)
-        table = np.stack([_day_table(day, rules) for day in slots])
+        stocks = np.array(_classes_of(slots, config), np.int64)
+        dates = sorted({day.date for day in slots})
+        table = np.stack([_day_table(day, rules, int(s)) for day, s in zip(slots, stocks, strict=True)])
         moves = [np.unique(np.rint(np.diff(rows["mid_usd"]) / _USD), return_counts=True) for rows in table]
         width = max(values.size for values, _ in moves)
         moves_usd, counts = np.zeros((len(moves), width)), np.zeros((len(moves), width))
         for d, (values, n) in enumerate(moves):
             moves_usd[d, : values.size], counts[d, : values.size] = values * _USD, n
             moves_usd[d, : values.size] -= np.average(values * _USD, weights=n)
-        return cls(slots, tuple(venue_names(config)), table, moves_usd, counts)
+        return cls(
+            slots, stocks, np.array([dates.index(day.date) for day in slots], np.int64), _splits(slots, config),
+            tuple(venue_names(config)), table, moves_usd, counts,
+        )  # fmt: skip
 
-    def fill(self, rules: Rules, key: np.uint64, number: int, b: Batch, e: int) -> None:
-        """Draw day, window, order and venues of episode `number`, and write its tape into row `e`.
+    def fill(self, rules: Rules, key: np.uint64, number: int, b: Batch, e: int, stream: str = "test") -> None:
+        """Draw day (of the stream's), window, order and venues of episode `number`; write its tape into row `e`.
 
         Raises:
             UserError: a venue's markout is beyond the largest move of the day, so that no tilt reaches it.
         """
         # Spread and volatility are the day's, not drawn; venues and orders are drawn as in a synthetic market.
         still = rules._replace(spread_log_sd=0.0, vol_log_sd=0.0)
-        venue, day = _fill_row(still, key, number, self.table, self.moves_usd, self.move_counts, b, e)
+        days = self.by_stream[stream]
+        venue, day = _fill_row(
+            still, key, number, days, self.stocks, self.table, self.moves_usd, self.move_counts, b, e
+        )
         if venue >= 0:
             moves = 1e4 * self.moves_usd[day][self.move_counts[day] > 0] / b.episode[e]["price_usd"]
             raise UserError(
@@ -98,12 +102,67 @@ class ReplayDays:
             )
 
 
-def _check_market(config: MarketConfig) -> None:
-    if len(config.stocks) != 1:
+def _classes_of(days: Sequence[DaySlots], config: MarketConfig) -> list[int]:
+    """The stock class of every day: the only one, or the one of its symbol."""
+    symbols = sorted({day.symbol for day in days})
+    if len(config.stocks) == 1 and len(symbols) == 1:
+        return [0] * len(days)
+    known = [stock.replayed_symbol for stock in config.stocks]
+    if len(set(known)) < len(known):
         raise UserError(
-            f"market {config.name!r} has {len(config.stocks)} stock classes; a replayed market needs the one class "
-            "of the replayed name. Keep that one under stocks (glasspool calibrate writes it from the same files)."
+            f"market {config.name!r}: two of its stock classes stand for one symbol ({', '.join(known)}); state "
+            "their `symbol`, one class a replayed name."
         )
+    for symbol in symbols:
+        if symbol not in known:
+            raise UserError(
+                f"market {config.name!r} replays days of {symbol}, but its stock classes stand for {', '.join(known)}. "
+                "Add a class for it under stocks (glasspool calibrate writes one), or leave its files out."
+            )
+    if idle := [k for k in known if k not in symbols]:
+        raise UserError(
+            f"market {config.name!r} has a stock class for {idle[0]}, but replay.paths hold no day of it. Add its "
+            "files, or drop the class."
+        )
+    return [known.index(day.symbol) for day in days]
+
+
+def _splits(days: Sequence[DaySlots], config: MarketConfig) -> dict[str, NDArray[np.int64]]:
+    """Days by stream, see ReplayConfig."""
+    assert config.replay is not None
+    wanted = {"train": config.replay.train, "validation": config.replay.validation, "test": config.replay.test}
+    named = {stream: _selected(days, selectors, stream) for stream, selectors in wanted.items()}
+    for first, second in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        if both := sorted(named[first] & named[second]):
+            day = days[both[0]]
+            raise UserError(
+                f"replay.{first} and replay.{second} both name {day.symbol} {day.date}: what is judged must not be "
+                "what was trained on. Take it out of one of them."
+            )
+    taken = set().union(*named.values())
+    free = [d for d in range(len(days)) if d not in taken]
+    out = {}
+    for stream, chosen in named.items():
+        out[stream] = np.array(sorted(chosen) if chosen else free, np.int64)
+        if not out[stream].size:
+            raise UserError(f"replay: every day is named by another stream, so {stream} has none. Name some for it.")
+    return out
+
+
+def _selected(days: Sequence[DaySlots], selectors: Sequence[str], stream: str) -> set[int]:
+    """Days that any of the selectors names: a symbol, a date, or both."""
+    found: set[int] = set()
+    for selector in selectors:
+        words = selector.split()
+        match = {d for d, day in enumerate(days) if words and all(w in (day.symbol, day.date) for w in words)}
+        if not match:
+            have = ", ".join(f"{day.symbol} {day.date}" for day in days)
+            raise UserError(
+                f"replay.{stream}: {selector!r} names none of the days ({have}). Write a symbol, a date, or "
+                "'IBM 2013-10-07'."
+            )
+        found |= match
+    return found
 
 
 def _check_day(day: DaySlots, shortest_s: float) -> None:
@@ -123,18 +182,18 @@ def _check_day(day: DaySlots, shortest_s: float) -> None:
         )
 
 
-def _day_table(day: DaySlots, rules: Rules) -> NDArray[np.void]:
+def _day_table(day: DaySlots, rules: Rules, stock: int) -> NDArray[np.void]:
     """(N + 1,) DAY: what a tape needs, in dollars where it scales with the arrival mid."""
     n = day.volume_shares.size
     table = np.zeros(n + 1, DAY)
     table["mid_usd"] = day.mid_usd
-    table["half_spread_usd"][:n] = _half_spread_usd(day, rules)
+    table["half_spread_usd"][:n] = _half_spread_usd(day, rules, stock)
     table["half_spread_usd"][n] = table["half_spread_usd"][n - 1]
     table["volume_shares"][:n] = day.volume_shares
     middle_usd = (day.mid_usd[:-1] + day.mid_usd[1:]) / 2
     table["vwap_usd"][:n] = np.where(day.volume_shares > 0, day.vwap_usd, middle_usd)
     table["vwap_usd"][n] = day.mid_usd[-1]
-    table["vol_bps"], table["vol_ratio"] = _volatility(day, rules)
+    table["vol_bps"], table["vol_ratio"] = _volatility(day, rules, stock)
     moves_usd = np.diff(day.mid_usd)
     table["move_usd"][:n] = moves_usd - moves_usd.mean()
     table["nbbo_moves"][:n] = day.nbbo_moves
@@ -143,9 +202,9 @@ def _day_table(day: DaySlots, rules: Rules) -> NDArray[np.void]:
     return table
 
 
-def _half_spread_usd(day: DaySlots, rules: Rules) -> NDArray[np.float64]:
+def _half_spread_usd(day: DaySlots, rules: Rules, index: int) -> NDArray[np.float64]:
     """(N,) at the slot start; 0 locked; crossed or missing: the last normal one, before it the class's."""
-    stock = rules.stock[0]
+    stock = rules.stock[index]
     last = stock["half_spread_bps"] * 1e-4 * day.mid_usd[0]
     out = np.zeros(day.half_spread_usd.size)
     for n, (half_usd, state) in enumerate(zip(day.half_spread_usd, day.quote_state, strict=True)):
@@ -155,12 +214,12 @@ def _half_spread_usd(day: DaySlots, rules: Rules) -> NDArray[np.float64]:
     return out
 
 
-def _volatility(day: DaySlots, rules: Rules) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _volatility(day: DaySlots, rules: Rules, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(N + 1,) mid volatility of the 300 s before, bps per sqrt(s), floored; and its ratio to the clock's median.
 
     Seconds before the open count as the class's usual volatility, so that the first slots do not rest on a few returns.
     """
-    stock = rules.stock[0]
+    stock = rules.stock[index]
     n = day.volume_shares.size
     clock_s = np.arange(n + 1) * day.slot_s
     usual = stock["daily_vol_bps"] / np.sqrt(SESSION_S) * stock["vol_curve"]
@@ -238,15 +297,18 @@ def _tilt_venues(rules: Rules, moves: np.ndarray, counts: np.ndarray, b: Batch, 
 
 
 @compiled
-def _draw_window(rules: Rules, key: np.uint64, number: int, table: np.ndarray, b: Batch, e: int) -> int:
-    """Order, window and day of the episode, then venues at that day's price; the day's index."""
+def _draw_window(
+    rules: Rules, key: np.uint64, number: int, days: np.ndarray, stocks: np.ndarray, table: np.ndarray, b: Batch, e: int
+) -> int:
+    """Day, its class, order and window of the episode, then venues at that day's price; the day's index."""
     ep = b.episode[e]
     ep.key = derive(key, number)
     ep.number = number
-    draw_stock(rules, ep, -1)
+    pick = min(days.shape[0] - 1, int(uniform(derive(ep.key, _STREAM_DAY), 0, 0) * days.shape[0]))
+    day: int = days[pick]
+    draw_stock(rules, ep, stocks[day])
     draw_order(rules, ep)
     ep.replayed = 1
-    day: int = min(table.shape[0] - 1, int(uniform(derive(ep.key, _STREAM_DAY), 0, 0) * table.shape[0]))
     ep.day = day
     ep.price_usd = table[day, int(round(ep.start_s / rules.interval_s))].mid_usd
     draw_venues(rules, b, e)
@@ -280,11 +342,11 @@ def _fill_rows(rules: Rules, table: np.ndarray, b: Batch, e: int) -> None:
 
 @compiled
 def _fill_row(
-    rules: Rules, key: np.uint64, number: int, table: np.ndarray, moves: np.ndarray, counts: np.ndarray,
-    b: Batch, e: int,
+    rules: Rules, key: np.uint64, number: int, days: np.ndarray, stocks: np.ndarray, table: np.ndarray,
+    moves: np.ndarray, counts: np.ndarray, b: Batch, e: int,
 ) -> tuple[int, int]:  # fmt: skip
     """One episode into row `e`: (venue out of reach or -1, day)."""
-    day = _draw_window(rules, key, number, table, b, e)
+    day = _draw_window(rules, key, number, days, stocks, table, b, e)
     _fill_rows(rules, table[day], b, e)
     finish_tape(rules, b, e)
     return _tilt_venues(rules, moves[day], counts[day], b, e), day

@@ -52,7 +52,7 @@ class EpisodeBatch:
         privileged: Level = "none",
     ) -> None:  # fmt: skip
         self.market, self.n, self.privileged = market, n, privileged
-        self.key = stream_key(seed, stream)
+        self.key, self.stream = stream_key(seed, stream), stream
         self.batch, self.obs = market.batch(n)
         self._bounds = privileged_bounds(len(market.routes), privileged)
         self._truth = np.zeros((n, len(market.routes), 4)) if privileged != "none" else None
@@ -72,7 +72,7 @@ class EpisodeBatch:
         return self.obs
 
     def _deal(self, rows: NDArray[np.int64]) -> None:
-        self.market.reset(self.key, rows, self._next[rows], self.batch, self.obs)
+        self.market.reset(self.key, rows, self._next[rows], self.batch, self.obs, self.stream)
         self._next[rows] += self.n
         if self._truth is not None:
             write_truth(self.market.rules, self.batch, rows, self._truth)

@@ -166,13 +166,16 @@ def calibrate(
     json_file: Json = None,
 ) -> None:
     """Fit a market to recorded days; the YAML holds statistics only, beside it a table of what was measured."""
-    from .console import print_table
+    from .console import print_table, write_json
     from .envs.market_writer import calibrate_files
 
-    rows = calibrate_files(files, out)
-    columns = list(rows[0])
-    print_table("measured", columns, [[row.get(c) for c in columns] for row in rows], json_file=json_file)
+    rows, findings = calibrate_files(files, out)
+    if json_file is not None:
+        write_json(json_file, {"fit": rows, "data": findings})
     if json_file != "-":
+        for title, table in (("the data", findings), ("measured", rows)):
+            columns = list(table[0])
+            print_table(title, columns, [[row.get(c) for c in columns] for row in table])
         typer.echo(f"market: {out}")
 
 

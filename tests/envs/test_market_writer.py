@@ -117,8 +117,8 @@ def test_written_market_loads_and_holds_the_class(tmp_path: Path) -> None:
 
 
 def test_comments_say_how_far_the_market_is_from_what_was_measured() -> None:
-    text = write_market(make_class(adv_shares=1_000_000.0, price_usd=0.126))
-    assert "#   price_usd                       0.126           0.13               +3.17%" in text.splitlines()
+    text = write_market(make_class(adv_shares=1_000_000.0, price_usd=1.126))
+    assert "#   price_usd                       1.126           1.13               +0.36%" in text.splitlines()
     assert "#   adv_shares                    1000000        1000000               +0.00%" in text.splitlines()
     assert "LOBSTER" not in text
 
@@ -127,11 +127,10 @@ def test_a_lobster_market_says_that_its_volume_is_one_exchanges() -> None:
     assert "ADV is that exchange's continuous volume" in write_market(make_class(source="lobster"))
 
 
-def test_a_class_that_does_not_suit_the_base_is_refused(tmp_path: Path) -> None:
-    fast = tmp_path / "fast.yaml"
-    fast.write_text("base: base\ninterval_s: 2\n")
-    with pytest.raises(UserError, match=r"the class does not fit market (?s:.)* under 5 tau_fast_s"):
-        write_market(make_class(), base=str(fast))
+def test_a_class_that_does_not_suit_the_base_is_refused() -> None:
+    """Under a dollar the access fee cap is 0.3 % of the price, which the base market's fees break."""
+    with pytest.raises(UserError, match=r"the class does not fit market (?s:.)* above the access fee cap of 3.9 mils"):
+        write_market(make_class(price_usd=0.126))
 
 
 def test_statistics_that_make_no_class_are_refused_with_the_field() -> None:
@@ -147,7 +146,7 @@ def test_calibrating_to_a_folder_that_is_not_there_leaves_nothing(
     with pytest.raises(UserError, match="cannot be written"):
         calibrate_files([], tmp_path / "nowhere" / "xyz.yaml")
     assert not list(tmp_path.iterdir())
-    rows = {row["statistic"]: row for row in calibrate_files([], tmp_path / "xyz.yaml")}
+    rows = {row["statistic"]: row for row in calibrate_files([], tmp_path / "xyz.yaml")[0]}
     assert [p.name for p in tmp_path.iterdir()] == ["xyz.yaml"]
     assert rows["daily_vol_bps"]["difference"] == pytest.approx(0.0153)
     assert "reference" not in rows["off_exchange_share"]

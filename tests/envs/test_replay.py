@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from glasspool.agents.evaluation import run_router
 from glasspool.agents.router import LitVwap
 from glasspool.agents.rule_based import RuleSor
 from glasspool.configs.errors import UserError
@@ -22,6 +23,7 @@ from glasspool.envs.features import observe
 from glasspool.envs.market import Market, step_proposals, stream_key
 from glasspool.envs.replay import exponential_tilt
 from glasspool.envs.state import QUOTE_CROSSED, QUOTE_LOCKED, Batch
+from glasspool.envs.vector_env import EpisodeBatch
 
 DATA = os.environ.get("GLASSPOOL_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="GLASSPOOL_DATA is not set")
@@ -34,12 +36,14 @@ STOCK = {
 }  # fmt: skip
 
 
-def write_day(folder: Path, symbol: str = "xyz", *, trade_s: float = 9.0, turn_s: int = 23_400) -> Path:
+def write_day(
+    folder: Path, symbol: str = "xyz", *, date: str = "20131007", trade_s: float = 9.0, turn_s: int = 23_400
+) -> Path:
     """A made-up day: a quote every 4 s, its mid walking in half cents, 2 to 5 cents wide; a trade every `trade_s`.
 
     From `turn_s` on the mid takes the opposite steps, twice as large.
     """
-    date, rng = "20131007", np.random.default_rng(1)
+    rng = np.random.default_rng(int(date) + len(symbol) - 20131009)
     n = 23_400 // 4
     steps = rng.choice([-100, -50, 0, 50, 100], n, p=[0.15, 0.2, 0.3, 0.2, 0.15])
     steps[turn_s // 4 :] *= -2
@@ -252,16 +256,85 @@ def test_every_order_completes(market: Market, router: LitVwap | RuleSor) -> Non
     assert b.order["cost_bps"] == pytest.approx(b.cost_bps.sum(axis=1), abs=1e-9)
 
 
-def test_a_market_of_several_classes_is_refused(day_path: Path) -> None:
-    config = config_of(day_path)
-    two = [s.model_copy(update={"name": n, "probability": 0.5}) for n in "ab" for s in config.stocks]
-    with pytest.raises(UserError, match=r"2 stock classes; a replayed market needs the one class"):
-        Market(config.model_copy(update={"stocks": tuple(two)}))
+# --- several names, days and splits
+
+NAMES = ("abc", "wxyz")
+DATES = ("20131007", "20131008", "20131009")
 
 
-def test_days_of_several_names_are_refused(day_path: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"several names \(ABC, XYZ\)"):
-        Market(config_of(day_path, write_day(tmp_path, "abc")))
+@pytest.fixture(scope="module")
+def six_days(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("days")
+    return [write_day(folder, name, date=date) for name in NAMES for date in DATES]
+
+
+def split_config(paths: list[Path], **splits: Any) -> MarketConfig:
+    data = config_of(*paths).model_dump()
+    data["stocks"] = [{**STOCK, "name": f"{n}_2013", "probability": 0.5, "adv_shares": 700_000 + k}
+                      for k, n in enumerate(NAMES)]  # fmt: skip
+    data["replay"] = {"paths": [str(p) for p in paths], **splits}
+    return MarketConfig.model_validate(data)
+
+
+def met(market: Market, stream: str, n: int = 40) -> tuple[set[tuple[str, str]], Batch]:
+    """Names and dates that the first episodes of a stream meet."""
+    b, obs = market.batch(n)
+    market.reset(stream_key(0, stream), np.arange(n), np.arange(n), b, obs, stream)
+    assert market.replay is not None
+    days = [market.replay.slots[int(d)] for d in b.episode["day"]]
+    return {(day.symbol, day.date) for day in days}, b
+
+
+def test_each_day_is_replayed_with_the_class_of_its_name(six_days: list[Path]) -> None:
+    market = Market(split_config(six_days))
+    seen, b = met(market, "test", 200)
+    assert seen == {(n.upper(), f"2013-10-0{k}") for n in NAMES for k in (7, 8, 9)}
+    assert market.replay is not None
+    symbols = [market.replay.slots[int(d)].symbol for d in b.episode["day"]]
+    assert [NAMES[int(s)].upper() for s in b.episode["stock"]] == symbols
+    assert (b.episode["adv_shares"] == 700_000 + b.episode["stock"]).all()
+
+
+def test_streams_meet_their_own_days(six_days: list[Path]) -> None:
+    by_date = Market(split_config(six_days, train=["2013-10-07"], validation=["2013-10-08"], test=["2013-10-09"]))
+    for stream, date in (("train", "2013-10-07"), ("validation", "2013-10-08"), ("test", "2013-10-09")):
+        assert met(by_date, stream)[0] == {("ABC", date), ("WXYZ", date)}
+    by_name = Market(split_config(six_days, train=["ABC 2013-10-07", "ABC 2013-10-08"], test=["WXYZ"]))
+    assert met(by_name, "train")[0] == {("ABC", "2013-10-07"), ("ABC", "2013-10-08")}
+    assert met(by_name, "test")[0] == {("WXYZ", f"2013-10-0{k}") for k in (7, 8, 9)}
+    assert met(by_name, "validation")[0] == {("ABC", "2013-10-09")}  # what nobody names
+
+
+def test_training_and_evaluation_use_their_streams(six_days: list[Path]) -> None:
+    market = Market(split_config(six_days, train=["2013-10-07"], test=["2013-10-09"]))
+    core = EpisodeBatch(market, 16, 1, "train")
+    core.reset()
+    assert market.replay is not None
+    assert {market.replay.slots[int(d)].date for d in core.batch.episode["day"]} == {"2013-10-07"}
+    result = run_router(market, LitVwap(), 24, 1, "test")
+    dates = {day.date for day in market.replay.slots}
+    assert set(result.block // 100) == {sorted(dates).index("2013-10-09")}  # both names: one date, one set of blocks
+
+
+@pytest.mark.parametrize(
+    ("splits", "words"),
+    [({"train": ["2013-10-07"], "test": ["ABC"]}, ("both name ABC 2013-10-07", "trained on")),
+     ({"test": ["IBM"]}, ("'IBM' names none", "WXYZ 2013-10-09")),
+     ({"train": ["ABC"], "validation": ["WXYZ"]}, ("test has none",))],
+)  # fmt: skip
+def test_splits_that_leak_or_miss_are_refused(
+    six_days: list[Path], splits: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    with pytest.raises(UserError) as caught:
+        Market(split_config(six_days, **splits))
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_name_without_a_class_and_a_class_without_days_are_refused(six_days: list[Path], day_path: Path) -> None:
+    with pytest.raises(UserError, match="days of XYZ, but its stock classes stand for ABC, WXYZ"):
+        Market(split_config([*six_days, day_path]))
+    with pytest.raises(UserError, match="a stock class for WXYZ, but replay.paths hold no day of it"):
+        Market(split_config(six_days[:3]))
 
 
 def test_a_fixed_start_that_runs_past_the_close_is_refused(day_path: Path) -> None:

@@ -228,7 +228,7 @@ def _blocks(market: Market, episode: NDArray[np.void]) -> NDArray[np.int64]:
     """Date and 65-minute block of the start for a replay, whatever the name; -1 for a synthetic parent."""
     if market.replay is None:
         return np.full(len(episode), -1, np.int64)
-    return 100 * market.replay.dates[episode["day"]] + (episode["start_s"] // BLOCK_S).astype(np.int64)
+    return np.asarray(100 * market.replay.dates[episode["day"]] + (episode["start_s"] // BLOCK_S).astype(np.int64))
 
 
 def _joined(parts: Sequence[RouterResult]) -> RouterResult:

@@ -25,7 +25,13 @@ from .day_slots import (
     slot_grid,
     time_weighted_spread_bps,
 )
-from .market_data import SESSION_CLOSE_NS, SESSION_OPEN_NS, IntArray, MarketDay
+from .market_data import OFF_EXCHANGE_VENUE, SESSION_CLOSE_NS, SESSION_OPEN_NS, IntArray, MarketDay
+from .midpoint_share import MidpointShare, midpoint_share
+from .net_flow import NetFlowImpact, net_flow_impact
+from .quote_noise import LogNoise, spread_noise, vol_noise
+from .trade_sizes import PERCENTILES, TradeSizes, trade_sizes
+from .venue_groups import venue_groups
+from .volume_noise import VolumeNoise, volume_noise
 
 N_HALF_HOURS = 13
 IMBALANCE_HORIZONS_S = (1, 10, 60)
@@ -50,7 +56,8 @@ class ImbalanceFit:
 class Markout:
     """What the mid did after the signed executions of one group, weighted by shares unless said otherwise.
 
-    `group`: "all", "visible", "hidden" (LOBSTER type 5; off-exchange prints of a tape) or a venue code. With aggressor
+    `group`: "all", "visible", "hidden" (LOBSTER type 5; off-exchange prints of a tape), a venue code, or "lowest",
+    "middle", "highest": a tape's exchanges in three groups by P&L at 10 s. With aggressor
     sign s, print p, mid m just before and m_h at h: impact = s (m_h - m)/m, effective half spread = s (p - m)/m, and
     the resting side's P&L = s (p - m_h)/m, their difference. Prints at the mid of a tape have no sign and are left out.
     """
@@ -63,6 +70,7 @@ class Markout:
     impact_per_execution_bps: float  # each execution counts once, whatever its size
     effective_half_spread_bps: float
     passive_pnl_bps: float
+    passive_pnl_se_bps: float  # clustered by minute
     passive_pnl_hs: float  # in effective half spreads of the same executions; NaN where those are not positive
 
 
@@ -89,6 +97,16 @@ class CalibratedClass:
     n_trades: int  # all days
     off_exchange_share: float  # of volume: off-exchange prints of a tape, hidden executions of a LOBSTER file
     markouts: tuple[Markout, ...]
+    late_vol_bps: float  # standard deviation of 1-minute mid returns after 10:00, times sqrt(390)
+    volume_noise: VolumeNoise
+    spread_noise: LogNoise | None
+    vol_noise: LogNoise | None
+    sizes: TradeSizes  # of all trades; of exchanges' trades in `exchange_sizes`
+    exchange_sizes: TradeSizes | None
+    net_flow: NetFlowImpact | None
+    midpoint: MidpointShare
+    venue_groups: Mapping[str, tuple[str, ...]]  # exchanges by P&L group; empty for one exchange
+    group_volume_frac: Mapping[str, float]  # share of all volume by group, and of "visible"
 
     def passive_pnl_hs(self, horizon_s: int = PASSIVE_HORIZON_S) -> dict[str, float]:
         """P&L of the resting side by group, in effective half spreads: positive is a gain."""
@@ -119,6 +137,11 @@ def calibrate(days: Sequence[MarketDay]) -> CalibratedClass:
         )
     vol_curve = np.sqrt(np.nanmean(np.square(returns_bps).reshape(len(days), N_HALF_HOURS, -1), axis=(0, 2)))
     n_trades = [day.trade_shares.size for day in days]
+    minutes = [slot_grid(day, 60).volume_shares.astype(float) for day in days]
+    slots_10s = [slot_grid(day, 10).mid_usd for day in days]
+    groups, group_frac = _venue_groups(days, paths)
+    sizes = trade_sizes(days)
+    assert sizes is not None  # every day has a trade
     return CalibratedClass(
         name=f"{days[0].symbol.lower()}_{days[0].date[:4]}",
         symbol=days[0].symbol,
@@ -140,7 +163,19 @@ def calibrate(days: Sequence[MarketDay]) -> CalibratedClass:
         off_exchange_share=float(
             np.mean([day.trade_shares[day.trade_hidden].sum() / day_volume(day) for day in days])
         ),
-        markouts=tuple(_markouts(days, paths)),
+        markouts=tuple(_markouts(days, paths, groups)),
+        late_vol_bps=float(np.mean([np.nanstd(row[30:]) for row in returns_bps])) * _MINUTES**0.5,
+        volume_noise=volume_noise(np.array(minutes), 60.0),
+        spread_noise=spread_noise(np.array([slot_grid(day, 300).mean_half_spread_bps for day in days])),
+        vol_noise=vol_noise(np.array([np.diff(np.log(mid_usd)) * 1e4 for mid_usd in slots_10s])),
+        sizes=sizes,
+        exchange_sizes=trade_sizes(days, on_exchange=True),
+        net_flow=net_flow_impact(
+            returns_bps, [_net_minute_shares(day) for day in days], [float(row.mean()) for row in minutes]
+        ),
+        midpoint=midpoint_share(days),
+        venue_groups=groups,
+        group_volume_frac=group_frac,
     )  # fmt: skip
 
 
@@ -166,6 +201,7 @@ def fit_rows(
     ]
     for curve in ("volume_curve", "spread_curve", "vol_curve"):
         rows += [(f"{curve}[{k}]", float(x), "relative", n_days) for k, x in enumerate(getattr(c, curve))]
+    rows += _new_rows(c, n_days)
     for fit in c.imbalance:
         rows.append((f"imbalance_slope_bps@{fit.horizon_s}s", fit.slope_bps, "bps", fit.n))
         rows.append((f"imbalance_r2@{fit.horizon_s}s", fit.r2, "frac", fit.n))
@@ -173,6 +209,8 @@ def fit_rows(
         at = f"{m.group}@{m.horizon_s}s"
         rows.append((f"impact_bps:{at}", m.impact_bps, "bps", m.n))
         rows.append((f"impact_se_bps:{at}", m.impact_se_bps, "bps", m.n))
+        rows.append((f"passive_pnl_bps:{at}", m.passive_pnl_bps, "bps", m.n))
+        rows.append((f"passive_pnl_se_bps:{at}", m.passive_pnl_se_bps, "bps", m.n))
         if m.horizon_s == PASSIVE_HORIZON_S:
             rows.append((f"passive_pnl_hs:{at}", m.passive_pnl_hs, "half spreads", m.n))
     table: list[dict[str, str | float | int]] = []
@@ -181,6 +219,36 @@ def fit_rows(
         if reference is not None and statistic in reference:
             table[-1] |= {"reference": reference[statistic], "difference": value - reference[statistic]}
     return table
+
+
+def _new_rows(c: CalibratedClass, n_days: int) -> list[tuple[str, float, str, int]]:
+    """Noise, sizes, impact and shares, as far as the days tell them."""
+    rows: list[tuple[str, float | None, str, int]] = [
+        ("late_vol_bps", c.late_vol_bps, "bps", n_days),
+        ("volume_concentration", c.volume_noise.concentration, "1", n_days),
+        ("step_concentration", c.volume_noise.step_concentration, "1", n_days),
+        ("slot_volume_log_sd", c.volume_noise.slot_log_sd, "1", n_days),
+        ("day_volume_log_sd", c.volume_noise.day_log_sd, "1", n_days),
+        ("minute_volume_log_sd", c.volume_noise.minute_log_sd, "1", n_days),
+        ("minute_volume_log_acf1", c.volume_noise.minute_log_acf1, "1", n_days),
+        ("midpoint_seen_share", c.midpoint.seen_frac, "frac", n_days),
+        ("midpoint_even_spread_share", c.midpoint.even_spread_frac, "frac", n_days),
+        ("even_spread_volume_share", c.midpoint.even_volume_frac, "frac", n_days),
+        ("flow_mean_shares", c.sizes.mean_shares, "shares", c.sizes.n),
+    ]
+    rows += [
+        (f"flow_shares_p{p}", x, "shares", c.sizes.n)
+        for p, x in zip(PERCENTILES, c.sizes.percentiles_shares, strict=True)
+    ]
+    for name, noise in (("spread", c.spread_noise), ("vol", c.vol_noise)):
+        if noise is not None:
+            rows.append((f"{name}_log_sd", noise.log_sd, "1", n_days))
+            rows.append((f"{name}_persistence_300s", noise.persistence_300s, "1", n_days))
+    if c.net_flow is not None:
+        rows.append(("net_flow_slope_bps", c.net_flow.slope_bps, "bps", n_days))
+        rows.append(("net_flow_r2", c.net_flow.r2, "frac", n_days))
+    rows += [(f"volume_share:{group}", frac, "frac", c.n_trades) for group, frac in c.group_volume_frac.items()]
+    return [(statistic, value, unit, n) for statistic, value, unit, n in rows if value is not None]
 
 
 def _check_one_name(days: Sequence[MarketDay]) -> None:
@@ -233,7 +301,37 @@ def _imbalance_fit(paths: Sequence[QuotePath], horizon_s: int) -> ImbalanceFit:
     return ImbalanceFit(horizon_s=horizon_s, slope_bps=float(np.mean(slopes)), r2=float(np.mean(r2s)), n=n)
 
 
-def _markouts(days: Sequence[MarketDay], paths: Sequence[QuotePath]) -> list[Markout]:
+def _net_minute_shares(day: MarketDay) -> FloatArray:
+    """(390,) shares bought less shares sold by aggressors; prints at the mid of a tape have no side."""
+    minute = (day.trade_time_ns - SESSION_OPEN_NS) // (60 * _NS)
+    signed = day.trade_shares * day.trade_side.astype(float)
+    return np.bincount(minute, weights=signed, minlength=_MINUTES).astype(np.float64)
+
+
+def _venue_groups(
+    days: Sequence[MarketDay], paths: Sequence[QuotePath]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, float]]:
+    """Exchanges by P&L group, and shares of volume of the groups and of all visible trades; means over days."""
+    frac: dict[str, float] = {}
+    for day in days:
+        codes, at = np.unique(day.trade_venue, return_inverse=True)
+        for code, shares in zip(codes, np.bincount(at, day.trade_shares), strict=True):
+            frac[str(code)] = frac.get(str(code), 0.0) + float(shares) / day_volume(day) / len(days)
+    pnl = {
+        row.group: row.passive_pnl_bps
+        for row in _markouts(days, paths, {}, (PASSIVE_HORIZON_S,))
+        if len(row.group) == 1 and row.group != OFF_EXCHANGE_VENUE
+    }
+    groups = venue_groups(pnl, frac)
+    shares = {group: sum(frac[code] for code in codes) for group, codes in groups.items()}
+    visible = np.mean([day.trade_shares[~day.trade_hidden].sum() / day_volume(day) for day in days])
+    return groups, shares | {"visible": float(visible)}
+
+
+def _markouts(
+    days: Sequence[MarketDay], paths: Sequence[QuotePath], venue_groups: Mapping[str, tuple[str, ...]],
+    horizons_s: Sequence[int] = MARKOUT_HORIZONS_S,
+) -> list[Markout]:  # fmt: skip
     """Every group at every horizon that has at least one signed execution."""
     parts = [_signed_executions(day) for day in days]
     shares, side, price_e4, mid_e4 = (np.concatenate([part[i] for part in parts]) for i in range(4))
@@ -246,8 +344,9 @@ def _markouts(days: Sequence[MarketDay], paths: Sequence[QuotePath]) -> list[Mar
         "hidden": hidden,
     }
     groups |= {str(code): venue == code for code in np.unique(venue)}
+    groups |= {group: np.isin(venue, codes) for group, codes in venue_groups.items()}
     rows = []
-    for horizon_s in MARKOUT_HORIZONS_S:
+    for horizon_s in horizons_s:
         later_e4 = np.concatenate(
             [_mid_later_e4(day, path, part[5], horizon_s) for day, path, part in zip(days, paths, parts, strict=True)]
         )
@@ -280,17 +379,24 @@ def _markout(
     group: str, horizon_s: int, shares: FloatArray, impact_bps: FloatArray, effective_bps: FloatArray, minute: IntArray
 ) -> Markout:
     impact, effective = (float(np.average(column, weights=shares)) for column in (impact_bps, effective_bps))
-    scores = np.bincount(minute, weights=shares * (impact_bps - impact))
-    n_clusters = np.unique(minute).size
-    small_sample = n_clusters / (n_clusters - 1) if n_clusters > 1 else np.nan
+    pnl_bps = effective_bps - impact_bps
     return Markout(
         group=group,
         horizon_s=horizon_s,
         n=shares.size,
         impact_bps=impact,
-        impact_se_bps=float(np.sqrt(np.sum(scores**2) * small_sample) / shares.sum()),
+        impact_se_bps=_clustered_se(impact_bps, shares, minute),
         impact_per_execution_bps=float(impact_bps.mean()),
         effective_half_spread_bps=effective,
         passive_pnl_bps=effective - impact,
+        passive_pnl_se_bps=_clustered_se(pnl_bps, shares, minute),
         passive_pnl_hs=(effective - impact) / effective if effective > 0 else float("nan"),
     )
+
+
+def _clustered_se(values: FloatArray, shares: FloatArray, minute: IntArray) -> float:
+    """Standard error of the share-weighted mean, executions of a minute being one observation."""
+    scores = np.bincount(minute, weights=shares * (values - np.average(values, weights=shares)))
+    n_clusters = np.unique(minute).size
+    small_sample = n_clusters / (n_clusters - 1) if n_clusters > 1 else np.nan
+    return float(np.sqrt(np.sum(scores**2) * small_sample) / shares.sum())

@@ -246,13 +246,13 @@ def _find_files(paths: Sequence[Path | str]) -> dict[Path, bool]:
     found: dict[Path, bool] = {}
     for path in map(Path, paths):
         if path.is_dir():
-            inside = [file for file in sorted(path.rglob("*")) if _is_market_data(file)]
+            inside = [file for file in sorted(path.rglob("*")) if is_market_data(file)]
             if not inside:
                 raise UserError(f"{path}: this folder holds no market data. Expected {_EXPECTED_NAMES}.")
             found = dict.fromkeys(inside, False) | found
         elif not path.exists():
             raise UserError(f"{path}: there is no such file or folder. Check the path.")
-        elif not _is_market_data(path):
+        elif not is_market_data(path):
             raise UserError(f"{path}: not recognised by its name. Expected {_EXPECTED_NAMES}; rename it.")
         else:
             found[path] = True
@@ -261,7 +261,8 @@ def _find_files(paths: Sequence[Path | str]) -> dict[Path, bool]:
     return found
 
 
-def _is_market_data(path: Path) -> bool:
+def is_market_data(path: Path) -> bool:
+    """Whether the name is that of a LOBSTER or TAQ file."""
     return bool(_LOBSTER_NAME.fullmatch(path.name) or _TAQ_NAME.fullmatch(path.name))
 
 

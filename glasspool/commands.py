@@ -160,23 +160,58 @@ def report(folder: Annotated[Path, typer.Argument(help="Evaluation folder.")]) -
 @app.command()
 def calibrate(
     files: Annotated[
-        list[Path], typer.Argument(help="LOBSTER pairs or trade-and-quote files of one name, or their folder.")
+        list[Path],
+        typer.Argument(help="LOBSTER pairs or trade-and-quote files (or their folder), or bars of 1, 5 or 15 minutes."),
     ],
-    out: Annotated[Path, typer.Option(help="Market YAML to write.")],
+    out: Annotated[Path, typer.Option(help="Market YAML to write; table and plots go beside it.")],
+    symbol: Annotated[str | None, typer.Option(help="The name, where the files hold several.")] = None,
+    volume_curve: Annotated[
+        Path | None, typer.Option(help="Volumes by bin (bin_start, then a column a day) for volume curve and noise.")
+    ] = None,
+    fees: Annotated[
+        list[Path] | None,
+        typer.Option(help="Own fees: venue,take_fee_mils,post_fee_mils or venue,fee_mils; may repeat."),
+    ] = None,
+    base: Annotated[str, typer.Option(help="Market that lends what the files cannot tell.")] = "base",
+    check: Annotated[
+        bool, typer.Option(help="Generate days from the market and compare them with the targets.")
+    ] = True,
     json_file: Json = None,
 ) -> None:
-    """Fit a market to recorded days; the YAML holds statistics only, beside it a table of what was measured."""
-    from .console import print_table, write_json
-    from .envs.market_writer import calibrate_files
+    """Fit a market to recorded days or bars (statistics only) and check it: YAML, table of targets, page of plots."""
+    from .console import console_beside, print_table, write_json
+    from .envs.calibration_run import calibrate_files
 
-    rows, findings = calibrate_files(files, out)
+    result = calibrate_files(
+        files, out, base=base, symbol=symbol, volume_table=volume_curve, fees=fees or [], check=check
+    )
+    if json_file != "-" and result.findings:
+        columns = list(result.findings[0])
+        print_table("the data", columns, [list(row.values()) for row in result.findings])
+    if result.rows:
+        columns = ["statistic", "target", "tolerance", "achieved", "error", "holds", "standing"]
+        cells = [[_digits(cell) for cell in row.as_row().values()] for row in result.rows]
+        print_table("generated days against their targets", columns, cells, json_file=json_file)
+    else:
+        rows = [
+            [str(row["statistic"]), _digits(row["value"]), _digits(row.get("reference"))] for row in result.measured
+        ]
+        print_table("measured, and what the market has", ["statistic", "measured", "market"], rows, json_file=json_file)
     if json_file is not None:
-        write_json(json_file, {"fit": rows, "data": findings})
-    if json_file != "-":
-        for title, table in (("the data", findings), ("measured", rows)):
-            columns = list(table[0])
-            print_table(title, columns, [[row.get(c) for c in columns] for row in table])
-        typer.echo(f"market: {out}")
+        write_json(json_file, {
+            "targets": [row.as_row() for row in result.rows], "measured": result.measured, "data": result.findings,
+        })  # fmt: skip
+    console = console_beside(json_file)
+    claimed = [row for row in result.rows if row.holds is not None]
+    if claimed:
+        console.print(f"{len(claimed) - len(result.missed)} of {len(claimed)} targets hold", highlight=False)
+    for path in result.files:
+        console.print(f"written: {path}", highlight=False, soft_wrap=True)
+
+
+def _digits(value: object) -> str | None:
+    """Five significant digits: statistics run from 1e-4 to 1e8."""
+    return f"{value:.5g}" if isinstance(value, float) else None if value is None else str(value)
 
 
 @app.command()

@@ -1,0 +1,41 @@
+"""Evaluation folders of the scenarios -> one Markdown page: `python benchmarks/scenarios_table.py FOLDER ...`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+
+def difference(e: dict[str, Any], baseline: str, unit: str) -> str:
+    (c,) = [c for c in e["comparisons"] if c["baseline"] == baseline]
+    lo, hi = c[f"ci95_{unit}"]
+    return f"{c[f'mean_difference_{unit}']:+.2f} [{lo:+.2f}, {hi:+.2f}]"
+
+
+def main() -> None:
+    evaluations = [json.loads((Path(f) / "evaluation.json").read_text()) for f in sys.argv[1:]]
+    first = evaluations[0]
+    print("# Policies trained on the base market, judged on the scenarios\n")
+    print(
+        f"`benchmarks/scenarios.sh`, {date.today().isoformat()}, {os.cpu_count()} cores, {platform.machine()}. Training "
+        f"seeds {', '.join(map(str, first['seeds']))}, {first['episodes']:,} held-out parents a scenario, test seed "
+        f"{first['test_seed']}. Neither the policies nor the tuned SOR have seen a scenario. A difference is router minus "
+        "baseline, negative = cheaper; 95 % intervals over seeds and parents. A result that did not hold is in it.\n"
+    )
+    columns = ["scenario", "learned, bps", "tuned SOR", "rule SOR", "lit VWAP", "learned − tuned, bps", "half spreads",
+               "learned − rule, bps"]  # fmt: skip
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
+    for e in evaluations:
+        names = ("learned", "tuned_sor", "rule_sor", "vwap_lit")
+        means = [f"{e['routers'][r]['vwap_slippage_bps']['mean']:.2f}" for r in names]
+        gaps = [difference(e, *which) for which in (("tuned_sor", "bps"), ("tuned_sor", "hs"), ("rule_sor", "bps"))]
+        print("| " + " | ".join([e["market"], *means, *gaps]) + " |")
+
+
+if __name__ == "__main__":
+    main()

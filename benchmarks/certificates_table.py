@@ -19,8 +19,8 @@ def main() -> None:
     certificates.sort(key=lambda c: (c["market"] != "base", c["market"]))
     print("# Certificates of the packaged markets\n")
     print(
-        f"`benchmarks/certification.sh`, {date.today().isoformat()}, {os.cpu_count()} cores, {platform.machine()}. What "
-        "each line claims and its false-alarm rate: [docs/certification.md](../docs/certification.md).\n"
+        f"`benchmarks/certification.sh`, {date.today().isoformat()}, {os.cpu_count()} cores, {platform.machine()}. "
+        "What each line claims and its false-alarm rate: [docs/certification.md](../docs/certification.md).\n"
     )
     print("| market | lines | hold | fail | do not apply | orders | seed | s |\n|---|---|---|---|---|---|---|---|")
     for c in certificates:

@@ -34,7 +34,7 @@ def cache_folder() -> Path:
     """The folder for this state of the code; older ones beyond the last few are removed."""
     here = Path(__file__).resolve().parent
     digest = hashlib.sha256()
-    for path in sorted([*here.glob("*.py"), *here.parent.glob("agents/*.py")]):
+    for path in sorted([*here.glob("*.py"), *here.parent.glob("agents/**/*.py")]):
         content = path.read_bytes()
         if b"@compiled" in content or b"@leaf" in content or path.name in _CONSTANTS:
             digest.update(path.name.encode() + content)

@@ -13,4 +13,8 @@ if [ -n "${GLASSPOOL_DATA:-}" ]; then
     glasspool evaluate $runs --market "replay_$day" --episodes 1000 --out "$out/evaluation-replay_$day"
   done
 fi
+if [ -n "${GLASSPOOL_DATA:-}" ]; then # trained on one recorded day, judged on another
+  glasspool train replay --seed 1 --out "$out/replay1" >"$out-replay1.log" 2>&1
+  glasspool evaluate "$out/replay1" --out "$out/evaluation-replay_2013"
+fi
 python benchmarks/results_table.py "$out"/evaluation-* >benchmarks/first_table.md

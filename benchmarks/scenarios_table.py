@@ -25,7 +25,7 @@ def main() -> None:
         f"`benchmarks/scenarios.sh`, {date.today().isoformat()}, {os.cpu_count()} cores, {platform.machine()}. "
         f"Training seeds {', '.join(map(str, first['seeds']))}, {first['episodes']:,} held-out parents a scenario, "
         f"test seed {first['test_seed']}. Neither the policies nor the tuned SOR have seen a scenario. A difference is "
-        "router minus baseline, negative = cheaper; 95 % intervals over seeds and parents. What did not hold is in it.\n"
+        "router minus baseline, negative = cheaper; 95 % intervals over seeds and parents.\n"
     )
     columns = ["scenario", "learned, bps", "tuned SOR", "rule SOR", "lit VWAP", "learned − tuned, bps", "half spreads",
                "learned − rule, bps"]  # fmt: skip

@@ -182,7 +182,7 @@ def main() -> None:
             1_024,
         )
     )
-    for name, market, n in cases if "--quick" not in sys.argv else []:
+    for name, market, n in cases:
         r = best(market, n)
         per_venue = (r["tape"] + r["step"]) / len(market.venues)
         lines.append(f"| {name} | {r['tape']:.0f} | {r['step']:.0f} | {per_venue:.0f} | {r['bytes'] / 1e3:,.0f} |")

@@ -7,18 +7,21 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 from ..configs.errors import UserError
 from ..configs.loading import find_config, load_market
 from ..configs.market import MarketConfig
+from ..configs.rule_table import access_fee_cap_mils, round_lot_shares
 from .bar_fit import BarStatistics, bar_fit, measure_bars, volume_curve
 from .bars import is_bar_file, read_bars, read_volume_table
-from .calibration import CalibratedClass, calibrate, fit_rows
+from .calibration import CalibratedClass, calibrate
 from .data_report import data_report
 from .day_slots import FloatArray
 from .fee_schedule import with_fees
 from .fit_page import fit_page
+from .fit_table import fit_rows
 from .fit_targets import TargetRow, bar_target_rows, target_rows, unmet
 from .market_data import is_market_data, read_day
 from .market_fit import MarketFit, fit_market, law_statistics
@@ -69,8 +72,8 @@ def calibrate_files(
     out = Path(out)
     _check_place(out)
     original = load_market(find_config(base, "markets"))
-    lent = with_fees(original, fees)
     measured, findings = _measure(paths, symbol)
+    lent = with_fees(_dated(original, measured), fees)
     table = None if volume_table is None else read_volume_table(volume_table)
     if table is not None:
         measured = _with_volume(measured, table[1])
@@ -84,7 +87,8 @@ def calibrate_files(
         ) from error
     groups = _groups(measured)
     header = _header(measured, law_statistics(market, groups))
-    text = market_yaml(fit, base=base, name=measured.name, header=header, market=original)
+    text = market_yaml(fit, base=base, name=measured.name, trade_date=market.trade_date, header=header,
+                       market=original)  # fmt: skip
 
     achieved: dict[str, float] = {}
     rows: list[TargetRow] = []
@@ -105,6 +109,16 @@ def calibrate_files(
     files = (out, out.with_name(f"{out.stem}_fit.csv"), out.with_name(f"{out.stem}_fit.html"))
     _write_all(dict(zip(files, (text, _csv(rows, table_rows), page), strict=True)))
     return Calibration(rows, table_rows, market, files, findings)
+
+
+def _dated(base: MarketConfig, measured: CalibratedClass | BarStatistics) -> MarketConfig:
+    """The base under the rules of the last recorded day; its own date where the rule table does not go so far back."""
+    day = date.fromisoformat(max(measured.dates))
+    try:
+        access_fee_cap_mils(day, measured.price_usd), round_lot_shares(day, measured.price_usd)
+    except LookupError:
+        return base
+    return base.model_copy(update={"trade_date": day})
 
 
 def _measure(

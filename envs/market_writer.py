@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import yaml
@@ -11,17 +12,19 @@ from pydantic import BaseModel
 from ..configs.market import MarketConfig
 from .market_fit import MarketFit
 
-_WIDTH = 116
-_FIRST_FIELDS = {"lit_venues": ("name", "flow_frac", "queue_place", "post_pnl_hs", "run_share", "kappa_slow")}
 
-
-def market_yaml(fit: MarketFit, *, base: str, name: str, header: Sequence[str], market: MarketConfig) -> str:
+def market_yaml(
+    fit: MarketFit, *, base: str, name: str, trade_date: date, header: Sequence[str], market: MarketConfig
+) -> str:
     """The market's file: `base` and the keys that differ from it in `market`, the base as it is loaded.
 
     A top-level key of a market file replaces that of its base, so noise and impact are written with all that differs
     from the defaults, and venue lists whole.
     """
-    lines = [*(f"# {line}".rstrip() for line in header), f"base: {base}", f"name: {name}", "stocks:"]
+    lines = [*(f"# {line}".rstrip() for line in header), f"base: {base}", f"name: {name}"]
+    if trade_date != market.trade_date:
+        lines += [*_comment("rules in force: round lot, tick, access fee cap", 0), f"trade_date: {trade_date}"]
+    lines.append("stocks:")
     lines += _stock_lines(fit)
     for key, venues in (("lit_venues", fit.lit_venues), ("dark_pools", fit.dark_pools)):
         if venues != getattr(market, key):

@@ -17,7 +17,7 @@ from .day_slots import FloatArray
 
 SLOT_S = 10.0
 _BINS, _SLOTS_PER_BIN = 78, 30  # five minutes
-_MAX_PERSISTENCE = 0.98
+_LEAST_PERSISTENCE, _MAX_PERSISTENCE = 1e-3, 0.98
 _MAX_STANDING_FRAC = 0.05  # of half bins without a move of the mid, above which log volatility is not known
 
 
@@ -35,12 +35,7 @@ def spread_noise(half_spread_bps: FloatArray) -> LogNoise | None:
         return None
     residuals = _two_way_residuals(np.log(half_spread_bps))
     variance, lagged = _moments(residuals, residuals)
-    fitted = _ar1(variance, lagged)
-    if fitted.log_sd == 0:
-        return fitted
-    decay = -math.log(max(fitted.persistence_300s, 1e-3))  # a five-minute mean is calmer than its slots
-    averaged = 2 * (decay - 1 + math.exp(-decay)) / decay**2
-    return LogNoise(fitted.log_sd / math.sqrt(averaged), fitted.persistence_300s)
+    return _of_slots(_ar1(variance, lagged))
 
 
 def vol_noise(slot_return_bps: FloatArray) -> LogNoise | None:
@@ -60,7 +55,28 @@ def vol_noise(slot_return_bps: FloatArray) -> LogNoise | None:
         least = half[half > 0].min()
         residuals.append(_two_way_residuals(0.5 * np.log(np.maximum(half, least))))
     variance, lagged = _moments(*residuals)
-    return _ar1(variance, lagged)
+    return _of_slots(_ar1(variance, lagged))
+
+
+def _of_slots(means: LogNoise) -> LogNoise:
+    """Noise of slots from that of their five-minute means, which are calmer and follow each other more closely."""
+    if means.log_sd == 0 or means.persistence_300s <= 0:
+        return means
+
+    def variance(decay: float) -> float:  # of a mean over that of a slot, whose correlation falls by e^-decay a bin
+        return 2 * (decay - 1 + math.exp(-decay)) / decay**2
+
+    def gap(decay: float) -> float:
+        return (math.expm1(-decay) / decay) ** 2 / variance(decay) - means.persistence_300s
+
+    fastest, slowest = -math.log(_LEAST_PERSISTENCE), -math.log(_MAX_PERSISTENCE)
+    if gap(fastest) >= 0:
+        decay = fastest
+    elif gap(slowest) <= 0:
+        decay = slowest
+    else:
+        decay = float(brentq(gap, slowest, fastest))
+    return LogNoise(means.log_sd / math.sqrt(variance(decay)), math.exp(-decay))
 
 
 def _two_way_residuals(values: FloatArray) -> FloatArray:

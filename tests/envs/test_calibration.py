@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from glasspool.configs.errors import UserError
-from glasspool.envs.calibration import CalibratedClass, Markout, calibrate, fit_rows
+from glasspool.envs.calibration import CalibratedClass, Markout, calibrate
+from glasspool.envs.fit_table import fit_rows
 from glasspool.envs.market_data import SESSION_OPEN_NS, MarketDay, read_day
 
 DATA = os.environ.get("GLASSPOOL_DATA")

@@ -110,7 +110,7 @@ def bar_fit(statistics: BarStatistics, base: MarketConfig) -> MarketFit:
             "stock.spread_bps": "measured: quotes at the bars' ends",
             "stock.spread_curve": "measured: quotes at the bars' ends",
         }
-    for key in ("name", "probability", "tick_usd", "post_pnl_hs"):
+    for key in ("name", "symbol", "probability", "tick_usd", "post_pnl_hs"):
         standing.pop(f"stock.{key}")
     try:
         stock = StockConfig.model_validate(near.model_dump() | changes)

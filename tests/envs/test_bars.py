@@ -1,0 +1,130 @@
+"""Bar files: the three ways to state a time, CSV and Parquet, days that are no whole days, and what is refused."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from glasspool.configs.errors import UserError
+from glasspool.envs.bar_fit import measure_bars, volume_curve
+from glasspool.envs.bars import read_bars, read_volume_table
+
+
+def table(minutes: int = 5, symbol: str = "ABC", date: str = "2026-01-05", last: int = 960) -> pd.DataFrame:
+    """One day of bars from 09:30 to `last`: volume 100 a minute, price up a cent each bar."""
+    start = np.arange(570, last, minutes)
+    close = 50 + 0.01 * np.arange(1, start.size + 1)
+    return pd.DataFrame({
+        "symbol": symbol, "date": date, "time_et": [f"{m // 60:02d}:{m % 60:02d}" for m in start],
+        "open": close - 0.01, "high": close, "low": close - 0.01, "close": close, "volume": 100 * minutes,
+    })  # fmt: skip
+
+
+def test_start_end_and_milliseconds_are_the_same_bars(tmp_path: Path) -> None:
+    by_start = table()
+    start = 570 + 5 * np.arange(78)
+    by_end = by_start.drop(columns="time_et").assign(
+        time_et_end=[f"{m // 60:02d}:{m % 60:02d}" for m in start + 5])  # fmt: skip
+    by_ms = by_start.drop(columns="time_et").assign(ms=start * 60_000)
+    before = by_ms.iloc[:1].assign(ms=240 * 60_000)  # 04:00: not the session
+    got = []
+    for name, frame in (("start.csv", by_start), ("end.csv.gz", by_end), ("ms.parquet", pd.concat([before, by_ms]))):
+        path = tmp_path / name
+        frame.to_parquet(path) if name.endswith("parquet") else frame.to_csv(path, index=False)
+        got.append(read_bars([path]))
+    for bars in got:
+        assert (bars.symbol, bars.dates, bars.bar_minutes) == ("ABC", ("2026-01-05",), 5)
+        assert bars.volume_shares.tolist() == [[500.0] * 78]
+        assert np.array_equal(bars.close_usd, got[0].close_usd)
+
+
+def test_quotes_give_a_spread_and_a_missing_trade_side_is_a_bar_without_volume(tmp_path: Path) -> None:
+    frame = table(minutes=1).assign(bid_close=49.99, ask_close=50.01)
+    frame.loc[10, ["open", "high", "low", "close", "volume"]] = np.nan
+    frame["bid_close"] += 0.01 * (np.arange(390) % 2)  # the mid moves
+    frame["ask_close"] += 0.01 * (np.arange(390) % 2)
+    frame.to_parquet(tmp_path / "abc.parquet")
+    bars = read_bars([tmp_path / "abc.parquet"])
+    assert bars.volume_shares[0, 9:12].tolist() == [100, 0, 100]
+    got = measure_bars(bars)
+    assert got.half_spread_bps == pytest.approx(1e4 * 0.01 / 50.005, rel=1e-3)
+    assert got.adv_shares == 38_900
+    # Every mid return but the first is one cent in 50 dollars, 2 bps.
+    assert got.daily_vol_bps == pytest.approx(2 * np.sqrt(389), rel=1e-3)
+
+
+def test_a_half_day_is_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pd.concat([table(), table(date="2026-01-06", last=780)]).to_csv(tmp_path / "abc.csv", index=False)
+    with caplog.at_level(logging.WARNING):
+        assert read_bars([tmp_path / "abc.csv"]).dates == ("2026-01-05",)
+    assert "ABC 2026-01-06 is left out" in caplog.text
+
+
+def test_one_name_must_be_chosen(tmp_path: Path) -> None:
+    pd.concat([table(), table(symbol="XYZ")]).to_csv(tmp_path / "two.csv", index=False)
+    with pytest.raises(UserError, match=r"two.csv holds 2 names \(ABC, XYZ\).*--symbol"):
+        read_bars([tmp_path / "two.csv"])
+    assert read_bars([tmp_path / "two.csv"], "xyz").symbol == "XYZ"
+    with pytest.raises(UserError, match="no bar of QQQ"):
+        read_bars([tmp_path / "two.csv"], "QQQ")
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (table().assign(high=10.0), r"row 2: field 'open' must lie between"),
+        (pd.concat([table(), table().iloc[3:4]]), r"row 80: field 'time' \(ABC 2026-01-05 09:45\) is the second bar"),
+        (table(minutes=2), "bars are 2 minutes long, but all must be 1, 5, 15"),
+        (table().drop(columns="volume"), "row 1: column 'volume' is missing"),
+        (table().drop(columns="time_et"), "row 1: columns none give the time"),
+        (table().replace({"time_et": {"10:00": "10:02"}}), r"off the grid of|bars are 2|bars are 3"),
+        (table(last=700), "no day has a bar with volume in every half hour"),
+    ],
+)
+def test_broken_bars_are_refused_with_row_and_field(tmp_path: Path, frame: pd.DataFrame, message: str) -> None:
+    frame.to_csv(tmp_path / "abc.csv", index=False)
+    with pytest.raises(UserError, match=message):
+        read_bars([tmp_path / "abc.csv"])
+
+
+@pytest.mark.parametrize("name", ["broken.csv.gz", "broken.parquet", "empty.csv"])
+def test_files_that_are_no_bars_at_all_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"" if name.startswith("empty") else b"no table")
+    with pytest.raises(UserError, match=f"{name}.*cannot be read"):
+        read_bars([tmp_path / name])
+
+
+def clock(minute: int) -> str:
+    return f"{(minute // 60 - 1) % 12 + 1:02d}:{minute % 60:02d} {'AM' if minute < 720 else 'PM'}"
+
+
+def test_a_volume_table_of_quarter_hours_becomes_a_curve_of_five_minutes(tmp_path: Path) -> None:
+    days = [f"2019-01-{d:02d}" for d in range(1, 21)]
+    rows = [",".join([clock(570 + 15 * k), *[str(26 - k)] * 20]) for k in range(26)]
+    (tmp_path / "curve.csv").write_text("\n".join([",".join(["bin_start", *days]), *rows]) + "\n")
+    labels, volume = read_volume_table(tmp_path / "curve.csv")
+    assert labels == tuple(days) and volume.shape == (20, 26)
+    fine = volume_curve(volume)
+    assert fine.shape == (78,) and fine.sum() == pytest.approx(1)
+    assert fine[0] == fine[2] == pytest.approx(26 / 351 / 3)
+    assert volume_curve(volume[:5]).shape == (13,)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["start,a", "09:30,1"], "row 1: the header starts with 'start'"),
+        (["bin_start,a", *[f"{clock(570 + 30 * k)},1" for k in range(12)]], "12 bins, but the session has"),
+        (["bin_start,a", *[f"{clock(575 + 30 * k)},1" for k in range(13)]], "row 2: field 'bin_start' must follow"),
+        (["bin_start,a", *[f"{clock(570 + 30 * k)},{-k}" for k in range(13)]], "row 3: field 'a' must be a volume"),
+        (["bin_start,a", *[f"{clock(570 + 30 * k)},0" for k in range(13)]], "column 'a' has no volume"),
+    ],
+)
+def test_a_broken_volume_table_is_refused(tmp_path: Path, lines: list[str], message: str) -> None:
+    (tmp_path / "curve.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=message):
+        read_volume_table(tmp_path / "curve.csv")

@@ -14,10 +14,11 @@ from ..configs.market import SESSION_S, MarketConfig
 from .compiled import compiled
 from .controls import pace_band, release_rows, weights_from_scores
 from .counter_rng import derive, key_of
+from .episode_draw import draw_episode
 from .features import N_GLOBAL, N_ROUTE, observe, observe_rows
 from .market_step import start_order, work_rows
 from .state import Batch, allocate
-from .synthetic import draw_episode, generate_tape
+from .synthetic import generate_tape
 from .venues import Rules, build_rules, max_slots, routes_of, venue_names
 
 STREAMS = ("train", "validation", "test")

@@ -25,9 +25,10 @@ from ..configs.market import N_CURVE_BINS, SESSION_S, MarketConfig
 from .compiled import compiled
 from .counter_rng import derive, uniform
 from .day_slots import QUOTE_NORMAL, RMS_WINDOW_S, DaySlots, slot_grid
+from .episode_draw import draw_order, draw_stock, draw_venues, expected_volume
 from .market_data import read_day
 from .state import Batch
-from .synthetic import draw_order, draw_stock, draw_venues, expected_volume, finish_tape, slot_factors
+from .synthetic import finish_tape, slot_factors
 from .venues import Rules, venue_names
 
 _STREAM_DAY = 7  # after the generator's streams 0 to 6

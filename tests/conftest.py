@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from glasspool.agents.certification.check import FixedWeights
 from glasspool.agents.router import Router
 from glasspool.configs.loading import find_config, market_data
 from glasspool.configs.market import MarketConfig
@@ -27,21 +28,6 @@ def merged(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         both = settings and isinstance(out.get(key), dict)
         out[key] = merged(out[key], value) if both else copy.deepcopy(value)
     return out
-
-
-class FixedRouter:
-    """Always the same weights by route name; works what the schedule says, or `work_shares` every slot."""
-
-    def __init__(self, weights: Mapping[str, float], work_shares: float | None = None) -> None:
-        self.name = "fixed"
-        self._weights, self._work = dict(weights), work_shares
-
-    def propose(self, market: Market, b: Batch, obs: Floats, work: Floats, weights: Floats) -> None:
-        rows = np.arange(len(work))
-        target = b.tape[rows, np.minimum(b.order["slot"], b.tape.shape[1] - 1)]["schedule_next"]
-        due = b.order["remaining_shares"] - b.episode["shares"] * target
-        work[:] = np.maximum(due, 0.0) if self._work is None else self._work
-        weights[:] = [self._weights.get(r.name, 0.0) for r in market.routes]
 
 
 class Play(Protocol):
@@ -89,8 +75,8 @@ def plain(base_data: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def fixed_router() -> type[FixedRouter]:
-    return FixedRouter
+def fixed_router() -> type[FixedWeights]:
+    return FixedWeights
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,10 @@ from scipy.special import ndtri
 from glasspool.agents.router import RandomRouter
 from glasspool.agents.rule_based import RuleSor
 from glasspool.envs.counter_rng import derive, normal
+from glasspool.envs.episode_draw import STREAM_VOLUME
 from glasspool.envs.market import Market, step_proposals, stream_key
 from glasspool.envs.state import Batch
-from glasspool.envs.synthetic import STREAM_VOLUME, finish_tape
+from glasspool.envs.synthetic import finish_tape
 
 MarketWith = Callable[..., Market]
 # What a router cannot know when it decides at a slot: the rest of that slot, the alphas, and what derives from them.

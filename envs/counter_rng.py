@@ -152,6 +152,13 @@ def exponential(key: np.uint64, slot: int, index: int) -> float:
 
 
 @leaf
+def first_gap(key: np.uint64, slot: int, index: int, mean: float) -> float:
+    """`exponential`, or infinity where it is sure to pass `mean`: -log u >= 1 - u saves most logarithms."""
+    u = uniform(key, slot, index)
+    return math.inf if 1.0 - u >= mean else -math.log(u)
+
+
+@leaf
 def log_uniform(u: float, lo: float, hi: float) -> float:
     return lo * math.exp(u * math.log(hi / lo))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from .compiled import leaf
-from .counter_rng import derive, exponential, normal, uniform
+from .counter_rng import derive, exponential, first_gap, normal, uniform
 from .scorecard import KAPPA_CAP
 from .state import Row
 from .venues import UNLIMITED_SHARES
@@ -138,7 +138,7 @@ def meet_standing(
     tilted = share * node_tilt(ep, ven, row, fast, slow, row.fast_z, row.slow_z)
     mean = supply_shares(settings, ven, row, False) / (settings.interval_s * ven.mean_size_shares)
     mean *= (tilted + 1.0 - share) * ven.life_s * (1.0 - survival)
-    clock, i = exponential(ven.stock_key, n, _GAP), 0
+    clock, i = first_gap(ven.stock_key, n, _GAP, mean), 0
     while clock < mean and filled < leaves:
         from_informed = p > 0.0 and uniform(ven.stock_key, n, i + _TYPE) * (tilted + 1.0 - p) < tilted
         u = uniform(ven.stock_key, n, i + _SIZE)
@@ -165,7 +165,7 @@ def meet_arrivals(
     of two contra types only the informed one is displaced. `at` counts sub-steps.
     """
     filled, alpha_sum = 0, 0.0
-    clock, i = exponential(ven.flow_key, at, _GAP), 0
+    clock, i = first_gap(ven.flow_key, at, _GAP, mean), 0
     while clock < mean and filled < leaves:
         from_informed = informed_prob > 0.0 and uniform(ven.flow_key, at, i + _TYPE) < informed_prob
         u = uniform(ven.flow_key, at, i + _SIZE)

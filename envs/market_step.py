@@ -45,6 +45,7 @@ def start_order(rules: Rules, b: Batch, e: int) -> None:
     order.slot, order.remaining_shares, order.active = 0, b.episode[e].shares, 1
     order.transient_1, order.transient_2, order.leak_1, order.leak_2 = 0.0, 0.0, 0.0, 0.0
     order.executed_adv, order.display_bps = 0.0, 0.0
+    order.regime_slot = rules.settings[0].regime_slots
     order.take_shares, order.post_shares, order.dark_shares = 0, 0, 0
     order.reward_bps, order.martingale_bps, order.penalty_bps, order.cost_bps = 0.0, 0.0, 0.0, 0.0
     order.martingale_sum_bps = 0.0
@@ -85,7 +86,8 @@ def work_rows(rules: Rules, b: Batch, first: int, last: int) -> None:
     fills, fill_mid, extra = b.fill_shares, b.fill_mid_bps, b.fill_extra_bps
     flat_fills = fills.reshape(fills.shape[0], 2 * fills.shape[1])  # to clear a row in one sweep
     flat_mid = fill_mid.reshape(fills.shape[0], 2 * fills.shape[1])
-    n_routes, n_venues, n_lit, ring = route_type.shape[0], settings.n_venues, settings.n_lit, n_pending.shape[1]
+    n_routes, n_venues, n_lit = route_type.shape[0], settings.n_venues, settings.n_lit
+    ring_mask = n_pending.shape[1] - 1
     for e in range(first, last):
         order = orders[e]
         if order.active == 0:
@@ -94,7 +96,8 @@ def work_rows(rules: Rules, b: Batch, first: int, last: int) -> None:
         row, next_mid = tape[e, n], tape[e, n + 1].mid_bps
         s, size, half = ep.side, float(ep.shares), row.half_spread_bps
         n_sub = ep.n_sub
-        if n > 0 and n % settings.regime_slots == 0:  # hidden toxicity may switch
+        if n == order.regime_slot:  # hidden toxicity may switch
+            order.regime_slot += settings.regime_slots
             for v in range(n_lit, n_venues):
                 regime = venue_state[e, v]
                 if regime.regime != 0 and uniform(derive(venue[e, v].key, _REGIME), n, 1) >= settings.regime_stay:
@@ -192,7 +195,7 @@ def work_rows(rules: Rules, b: Batch, first: int, last: int) -> None:
                 card.attempts += 1
                 if filled > 0:
                     card.filled += 1
-                    slot = (n + settings.markout_lag + (1 if inside > 0 else 0)) % ring
+                    slot = (n + settings.markout_lag + (1 if inside > 0 else 0)) & ring_mask
                     wait = pending[e, slot, n_pending[e, slot]]
                     wait.venue, wait.card, wait.mid_bps = v, which, mid_sum / filled
                     n_pending[e, slot] += 1
@@ -286,7 +289,7 @@ def work_rows(rules: Rules, b: Batch, first: int, last: int) -> None:
         order.cost_bps += slot_cost
         order.reward_bps = -slot_cost
         # the start of the next slot: markouts that are known by then enter the scorecards
-        due = (n + 1) % ring
+        due = (n + 1) & ring_mask
         if n_pending[e, due] > 0:
             if order.active == 1:
                 unit = max(ep.half_spread_bps, 1e-9)

@@ -80,6 +80,7 @@ ORDER = np.dtype([
     ("slot", "i8"), ("remaining_shares", "i8"), ("active", "i8"),
     ("transient_1", "f8"), ("transient_2", "f8"), ("leak_1", "f8"), ("leak_2", "f8"),
     ("executed_adv", "f8"), ("display_bps", "f8"),
+    ("regime_slot", "i8"),                       # the next at which hidden toxicity may switch
     ("take_shares", "i8"), ("post_shares", "i8"), ("dark_shares", "i8"),
     ("reward_bps", "f8"), ("martingale_bps", "f8"), ("penalty_bps", "f8"),  # of the last slot
     ("cost_bps", "f8"),                          # so far, all components
@@ -112,8 +113,8 @@ class Batch(NamedTuple):
     order: NDArray[np.void]  # (E,) ORDER
     venue_state: NDArray[np.void]  # (E, V) VENUE_STATE
     card: NDArray[np.void]  # (E, V, 3) CARD
-    pending: NDArray[np.void]  # (E, lag + 3, 2 R) PENDING, by the slot at which the markout is known (a ring)
-    n_pending: NDArray[np.int64]  # (E, lag + 3) entries of each ring slot in use
+    pending: NDArray[np.void]  # (E, ring, 2 R) PENDING, by the slot at which the markout is known, modulo ring
+    n_pending: NDArray[np.int64]  # (E, ring) entries of each ring slot in use
     total: NDArray[np.void]  # (E, R) VENUE_TOTAL
     cost_bps: NDArray[np.float64]  # (E, 10) by component
     masked: NDArray[np.bool_]  # (E, R) route masked at this decision
@@ -124,12 +125,13 @@ class Batch(NamedTuple):
     fill_extra_bps: NDArray[np.float64]  # (E, 4) this slot: impact and leak a share, take instant, display, half spread
 
 
-def allocate(n_episodes: int, n_slots: int, n_after: int, n_venues: int, n_routes: int, ring: int, n_sub: int) -> Batch:
+def allocate(n_episodes: int, n_slots: int, n_after: int, n_venues: int, n_routes: int, lag: int, n_sub: int) -> Batch:
     """Zeroed arrays; `n_after` slots of tape follow the horizon so that late markouts exist.
 
-    `ring`: slots until every markout is known; `n_sub`: K.
+    `lag`: slots until every markout is known, which a ring of a power of two holds; `n_sub`: K.
     """
     e, v, r = n_episodes, n_venues, n_routes
+    ring = 1 << (lag - 1).bit_length()
     return Batch(
         episode=np.zeros(e, EPISODE),
         venue=np.zeros((e, v), VENUE),

@@ -122,13 +122,16 @@ def slot_factors(settings: Row, ep: Row, row: Row, log_supply: float) -> None:
     log_spread = 0.0
     if ep.half_spread_bps > 0.0:
         log_spread = math.log(max(row.half_spread_bps / ep.half_spread_bps, 1e-3))
-    set_factors(settings, row, log_vol, log_spread, log_supply)
+    set_factors(settings, row, log_vol, math.exp(log_vol), log_spread, log_supply)
 
 
 @leaf
-def set_factors(settings: Row, row: Row, log_vol: float, log_spread: float, log_supply: float) -> None:
-    """`slot_factors` from the logarithms of volatility and spread over their class means."""
-    row.toxicity_factor = math.exp(settings.toxicity_vol_exponent * log_vol)
+def set_factors(
+    settings: Row, row: Row, log_vol: float, vol_ratio: float, log_spread: float, log_supply: float
+) -> None:
+    """`slot_factors` from volatility and spread over their class means and their logarithms."""
+    nu = settings.toxicity_vol_exponent
+    row.toxicity_factor = vol_ratio if nu == 1.0 else math.exp(nu * log_vol)  # the default needs no exponential
     elasticity = settings.supply_vol_exponent * log_vol + settings.supply_spread_exponent * log_spread
     row.dark_flow_shares = row.volume_shares * math.exp(log_supply + elasticity)
 
@@ -164,9 +167,10 @@ def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
     white = math.sqrt(max(0.0, 1.0 - ep.signal_fast**2 - ep.signal_slow**2))
     history = int(math.ceil(300.0 / dt))
     recent = np.zeros(history)
-    recent_sum, last_var = 0.0, 0.0
+    recent_sum, last_vol = 0.0, 0.0
     log_floor = math.log(max(ep.vol_floor_frac, 1e-9))
     no_vol = ep.vol_bps <= 0.0
+    moves_per_vol = ep.nbbo_moves_per_10s / max(ep.vol_bps, 1e-12)
     usual_vol = math.exp(-sd_v * sd_v)
     shock_slot, jump = _shock(rules, ep)
     shock_decay = 0.5 ** (dt / rules.shock_half_life_s)
@@ -184,7 +188,8 @@ def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
         if shock_left > 0.0:
             log_vol += math.log(1.0 + (rules.shock_factors[0] - 1.0) * shock_left)
         log_vol = max(log_floor, log_vol)
-        vol = ep.vol_bps * math.exp(log_vol)
+        vol_ratio = math.exp(log_vol)
+        vol = ep.vol_bps * vol_ratio
         if n >= 0:
             row = tape[e, n]
             row.mid_bps = mid * side
@@ -192,7 +197,7 @@ def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
                 reference = ep.vol_bps * max(ep.vol_floor_frac, stock.vol_curve[k] * usual_vol)
                 measured = math.sqrt(recent_sum / history) * (1.0 + _RATIO_ERROR * normal(noise_key, at, 2))
                 row.vol_ratio = 1.0 if no_vol else max(0.0, measured) / reference
-                mean_moves = ep.nbbo_moves_per_10s * math.sqrt(last_var) / max(ep.vol_bps, 1e-12)
+                mean_moves = moves_per_vol * last_vol
                 moves = mean_moves + math.sqrt(mean_moves) * normal(noise_key, at, 3)
                 row.nbbo_moves = max(0.0, math.floor(moves + 0.5))
                 row.vol_bps, row.vol_curve, row.quote_state = vol, stock.vol_curve[k], float(QUOTE_NORMAL)
@@ -203,7 +208,7 @@ def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
                         log_spread += math.log(1.0 + (rules.shock_factors[1] - 1.0) * shock_left)
                         row.volume_shares *= 1.0 + (rules.shock_factors[2] - 1.0) * shock_left
                     row.half_spread_bps = ep.half_spread_bps * math.exp(log_spread)
-                    set_factors(settings, row, log_vol, log_spread, row.dark_flow_shares)
+                    set_factors(settings, row, log_vol, vol_ratio, log_spread, row.dark_flow_shares)
                 else:
                     slot_factors(settings, ep, row, 0.0)
                 seen = ep.signal_fast * z_f + ep.signal_slow * z_s + white * zeta
@@ -237,10 +242,10 @@ def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
                 z_f = e_f * z_f + new_f * x_f
                 z_s = e_s * z_s + new_s * x_s
             row.slot_vwap_bps = vwap * side / n_sub
-        last_var = vol * vol
         at = n % history
-        recent_sum += last_var - recent[at]
-        recent[at] = last_var
+        recent_sum += vol * vol - recent[at]
+        recent[at] = vol * vol
+        last_vol = vol
         shock_left *= shock_decay
 
 

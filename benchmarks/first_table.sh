@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 out=${1:-runs/first-table}
+mkdir -p "$out"
 printf '%s\n' 1 2 3 4 5 | xargs -P 2 -I{} sh -c "glasspool train default --seed {} --out $out/s{} >$out-s{}.log 2>&1"
 runs="$out/s1 $out/s2 $out/s3 $out/s4 $out/s5"
 glasspool evaluate $runs --out "$out/evaluation-base"

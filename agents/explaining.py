@@ -16,6 +16,7 @@ import numpy as np
 
 from ..configs.errors import UserError
 from ..envs.market import Market, step_proposals, stream_key
+from ..envs.mid_path import MidPath
 from ..envs.routing_state import RoutingState
 from ..envs.state import PING
 from ..explain.decision import Decision, decide, decision_body
@@ -115,6 +116,7 @@ class _Worker:
     def work_order(self, key: np.uint64, stream: str, number: int, index: int) -> None:
         """One episode from its arrival to its end, and its outcomes after that."""
         self.market.reset(key, [0], [number], self.b, self.obs, stream)
+        self.path = MidPath(self.b, 0, self.market.rules.interval_s)
         state = self._state()
         parent = Parent.of(state, f"P-{number}", _open_ns(self.market, index, self.b.episode[0]))
         close_ns = parent.close_ns(state)
@@ -146,7 +148,7 @@ class _Worker:
         for control in body["controls"]:
             self.log.append("control", now_ns, control_body(body["decision_id"], control))
         outcomes = LitOutcomes.of(market, b, lit, d.released) if lit is not None else None
-        events = child_events(market, b, parent, facts, d, body["decision_id"], self.limits, close_ns)
+        events = child_events(market, b, parent, facts, d, body["decision_id"], self.limits, close_ns, self.path)
         self._work[0], self._weights[0] = d.work_shares, d.weights
         step_proposals(market.rules, b, self._work, self._weights, self.obs)
         if not np.array_equal(b.child_shares[0], d.released):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..envs.counter_rng import derive, uniform
 from ..envs.market import Market
 from ..envs.market_step import market_step
+from ..envs.mid_path import MidPath
 from ..envs.quotes import own_impact_bps
 from ..envs.state import POST, TAKE, Batch
 from ..explain.decision import Child, Decision
@@ -49,6 +50,7 @@ class ChildEvents:
     decision_id: str
     limits: Limits
     close_ns: int
+    path: MidPath
     own_bps: float
     found: list[Event] = field(default_factory=list)
 
@@ -73,16 +75,15 @@ class ChildEvents:
                 self._markouts("child_id", child.child_id, start_ns, self._mids_after_start())
 
     def _markouts(self, key: str, name: str, ts_ns: int, mid2_e6: tuple[int, ...]) -> None:
-        for horizon_s, mid2 in zip(HORIZONS_S, mid2_e6, strict=True):
-            due_ns = ts_ns + horizon_s * 1_000_000_000
-            self.found.append((due_ns, "markout", markout_body(key, name, horizon_s, mid2, due_ns > self.close_ns)))
+        for (horizon, seconds), mid2 in zip(HORIZONS_S.items(), mid2_e6, strict=True):
+            due_ns = ts_ns + round(1e9 * seconds)
+            self.found.append((due_ns, "markout", markout_body(key, name, horizon, mid2, due_ns > self.close_ns)))
 
     def _mids_after_start(self) -> tuple[int, ...]:
         """Twice the mid, the horizons after the slot's start, for children without a fill."""
-        mids = self.b.tape[0]["mid_bps"]
-        lags = (self.market.rules.markout_lag, round(300 / self.market.rules.interval_s))
+        start_s = self.facts.slot * self.market.rules.interval_s
         held = self.parent.side * self.own_bps
-        return tuple(round(2 * _price_e6(self.b, float(mids[self.facts.slot + lag]) + held)) for lag in lags)
+        return tuple(round(2 * _price_e6(self.b, self.path.at(start_s + h) + held)) for h in HORIZONS_S.values())
 
     def _fills(self, start_ns: int, end_ns: int) -> list[Fill]:
         """The slot's fills, dealt out to a route's children in their order; an in-slot fill gets a uniform time."""
@@ -97,8 +98,9 @@ class ChildEvents:
             instant = float(b.fill_extra_bps[0, 1]) if kind == TAKE else 0.0
             spread = _from_mid_bps(kind, half)
             mid = float(row["price_bps"]) - side * (spread + instant)  # affected
-            later = [mid + side * (float(row[f"markout_{h}s_bps"]) + spread) for h in HORIZONS_S]
             ts_ns = start_ns + (int(uniform(key, self.facts.slot, r) * (end_ns - start_ns)) if inside else 0)
+            moved = self._moves_after(kind, float(row["mid_bps"]), 1e-9 * (ts_ns - start_ns), inside)
+            later = [mid + move for move in moved]
             for child, shares in deal(self.decision.children, r, int(row["shares"]), left):
                 number = 1 + sum(f.child_id == child.child_id for f in found)
                 found.append(
@@ -110,6 +112,17 @@ class ChildEvents:
                     )
                 )  # fmt: skip
         return found
+
+    def _moves_after(self, kind: int, print_bps: float, into_slot_s: float, inside: bool) -> list[float]:
+        """What the unaffected mid moves after a print at the unaffected `print_bps`, at each horizon, bps."""
+        time_s = self.facts.slot * self.market.rules.interval_s + into_slot_s
+        if not inside:
+            return [self.path.at(time_s + h) - print_bps for h in HORIZONS_S.values()]
+        ep, row = self.b.episode[0], self.b.tape[0, self.facts.slot]
+        base = print_bps  # of several sub-steps the print's own is not known: no displacement
+        if ep["fast_in_slot"] and ep["n_sub"] == 1:
+            base = float(row["base_bps"]) + (0.5 * float(row["eps_bps"]) if kind == POST else 0.0)
+        return [self.path.after_fill(time_s, base, print_bps - base, h) - print_bps for h in HORIZONS_S.values()]
 
 
 def deal(children: tuple[Child, ...], route: int, shares: int, left: dict[str, int]) -> list[tuple[Child, int]]:
@@ -125,10 +138,11 @@ def deal(children: tuple[Child, ...], route: int, shares: int, left: dict[str, i
 
 def child_events(
     market: Market, b: Batch, parent: Parent, facts: Facts, decision: Decision, decision_id: str, limits: Limits,
-    close_ns: int,
+    close_ns: int, path: MidPath,
 ) -> ChildEvents:  # fmt: skip
-    """Before the slot of row 0 is worked."""
-    return ChildEvents(market, b, parent, facts, decision, decision_id, limits, close_ns, float(own_impact_bps(b, 0)))
+    """Before the slot of row 0 is worked; `path`: the order's mid between nodes, one for all its decisions."""
+    own_bps = float(own_impact_bps(b, 0))
+    return ChildEvents(market, b, parent, facts, decision, decision_id, limits, close_ns, path, own_bps)
 
 
 @dataclass(frozen=True)

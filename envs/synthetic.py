@@ -192,7 +192,8 @@ def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
         vol = ep.vol_bps * vol_ratio
         if n >= 0:
             row = tape[e, n]
-            row.mid_bps = mid * side
+            row.mid_bps, row.vol_bps = mid * side, vol
+            row.fast_z, row.slow_z = z_f * side, z_s * side
             if n < ep.n_slots:
                 reference = ep.vol_bps * max(ep.vol_floor_frac, stock.vol_curve[k] * usual_vol)
                 measured = math.sqrt(recent_sum / history) * (1.0 + _RATIO_ERROR * normal(noise_key, at, 2))
@@ -200,7 +201,7 @@ def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
                 mean_moves = moves_per_vol * last_vol
                 moves = mean_moves + math.sqrt(mean_moves) * normal(noise_key, at, 3)
                 row.nbbo_moves = max(0.0, math.floor(moves + 0.5))
-                row.vol_bps, row.vol_curve, row.quote_state = vol, stock.vol_curve[k], float(QUOTE_NORMAL)
+                row.vol_curve, row.quote_state = stock.vol_curve[k], float(QUOTE_NORMAL)
                 if with_spread:
                     log_h = rho_h * log_h + fresh_h * normal(noise_key, at, 1)
                     log_spread = stock.log_spread_curve[k] + sd_h * (log_h - 0.5 * sd_h)
@@ -213,7 +214,6 @@ def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
                     slot_factors(settings, ep, row, 0.0)
                 seen = ep.signal_fast * z_f + ep.signal_slow * z_s + white * zeta
                 row.imbalance = math.erf(seen * side / math.sqrt(2.0))
-                row.fast_z, row.slow_z = z_f * side, z_s * side
                 zeta = zeta_f * zeta + zeta_new * normal(key, n + 1, 3)
             vwap = 0.0
             for i in range(n_sub):

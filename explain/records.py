@@ -17,7 +17,7 @@ from .decision import Child
 from .facts import Body, Facts, Limits, Parent, type_of, venue_of
 
 SIDES = {1: "buy", -1: "sell"}
-HORIZONS_S = (10, 300)  # of the markouts
+HORIZONS_S = {"50ms": 0.05, "1s": 1.0, "10s": 10.0, "15s": 15.0, "1m": 60.0, "5m": 300.0}  # of the markouts
 RUN_FACTS = (
     "run_id", "policy_sha256", "code_commit", "config_sha256", "data_sha256", "operator", "seeds", "versions",
     "command",
@@ -97,13 +97,13 @@ def fill_body(fill: Fill, routed: Body) -> Body:
     }  # fmt: skip
 
 
-def markout_body(key: str, name: str, horizon_s: int, mid2_e6: int, after_close: bool) -> Body:
+def markout_body(key: str, name: str, horizon: str, mid2_e6: int, after_close: bool) -> Body:
     """Body of `markout` of a fill (`key` "exec_id") or of a child without one ("child_id").
 
     Own impact is held as it was at the start, so the move is the market's and not the own footprint fading.
     """
     flag = "after_close" if after_close else "ok"
-    return {key: name, "horizon": f"{horizon_s}s", "mid2_e6": mid2_e6, "flag": flag, "own_impact": "held"}
+    return {key: name, "horizon": horizon, "mid2_e6": mid2_e6, "flag": flag, "own_impact": "held"}
 
 
 def lit_outcome_body(decision_id: str, ways: Mapping[str, Body]) -> Body:

@@ -44,7 +44,7 @@ def test_nodes_are_the_tape_and_a_time_has_one_mid() -> None:
 
 @pytest.mark.parametrize("interval_s", [10, 2])
 def test_increments_have_the_variance_of_a_martingale(interval_s: int) -> None:
-    """Var(M(t+h) - M(t)) = sigma^2 h inside a slot and across slots; 4.6 standard errors: false alarm about 1e-4 in all."""
+    """Var(M(t+h) - M(t)) = sigma^2 h inside a slot and across slots; 4.6 standard errors (false alarm about 1e-4)."""
     quiet = ["noise.vol_log_sd=0.0", "randomisation=null", "orders.horizon_minutes={15: 1.0}"]
     market, b = started([f"interval_s={interval_s}", *quiet], 400)
     times = np.array([300.0, 300.5, 301.5, 305.0, 308.7, 317.3])

@@ -27,11 +27,12 @@ _PACE_LIMIT = 3.0  # pace scores of the teacher are clipped to this; sigmoid(3) 
 @compiled
 def _pace_scores(rules: Rules, b: Batch, work: NDArray[np.float64], out: NDArray[np.float64]) -> None:
     """Inverse of the pace map: the score that makes a router work `work` shares; NaN where the band is empty."""
+    settings = rules.settings[0]
     for e in range(b.order.shape[0]):
         out[e] = np.nan
         if b.order[e].active == 1:
             lo, hi = pace_band(rules, b, e)
-            if hi - lo > 0.5 * rules.lot_shares:
+            if hi - lo > 0.5 * settings.lot_shares:
                 frac = min(max((work[e] - lo) / (hi - lo), 1e-3), 1.0 - 1e-3)
                 out[e] = min(max(np.log(frac / (1.0 - frac)), -_PACE_LIMIT), _PACE_LIMIT)
 

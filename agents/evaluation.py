@@ -81,7 +81,8 @@ class RouterResult:
 @compiled
 def _mark_fills(rules: Rules, b: Batch, marks: NDArray[np.float64]) -> None:
     """Add improvement against the far touch and markouts from the price of every fill of the slot just worked."""
-    lag_300 = int(round(300.0 / rules.interval_s))
+    settings = rules.settings[0]
+    lag_300 = int(round(300.0 / settings.interval_s))
     for e in range(b.order.shape[0]):
         n = b.order[e].slot - 1
         ep = b.episode[e]
@@ -95,7 +96,7 @@ def _mark_fills(rules: Rules, b: Batch, marks: NDArray[np.float64]) -> None:
                 mid = b.fill_mid_bps[e, r, phase]
                 marks[r, 0] += shares
                 marks[r, 1] += shares * (h + inside_h)
-                at = n + rules.markout_lag
+                at = n + settings.markout_lag
                 near, far = b.tape[e, at].mid_bps, b.tape[e, n + lag_300].mid_bps
                 if phase == 1:
                     near = 0.5 * (near + b.tape[e, at + 1].mid_bps)

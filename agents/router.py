@@ -54,6 +54,7 @@ class ScoreRouter:
 
 @compiled
 def _propose_random(rules: Rules, b: Batch, key: np.uint64, work: np.ndarray, weights: np.ndarray) -> None:
+    settings = rules.settings[0]
     for e in range(b.order.shape[0]):
         if b.order[e].active == 0:
             continue
@@ -68,12 +69,12 @@ def _propose_random(rules: Rules, b: Batch, key: np.uint64, work: np.ndarray, we
             weights[e, r] = 0.0
         if open_routes == 0:
             continue
-        for i in range(min(rules.max_routes, open_routes)):
+        for i in range(min(settings.max_routes, open_routes)):
             pick = int(uniform(own, n, 1 + i) * open_routes)
             for r in range(weights.shape[1]):
                 if not b.masked[e, r]:
                     if pick == 0:
-                        weights[e, r] += 1.0 / rules.max_routes
+                        weights[e, r] += 1.0 / settings.max_routes
                         break
                     pick -= 1
 

@@ -191,20 +191,22 @@ def best_take(rules: Rules, b: Batch, e: int) -> int:
 @compiled
 def split_due(rules: Rules, b: Batch, e: int, behind_s: float, max_slices: float) -> tuple[float, float]:
     """(shares to take now because behind, shares to work passively) of what is due by the slot's end."""
+    settings = rules.settings[0]
     ep, order = b.episode[e], b.order[e]
     row = b.tape[e, order.slot]
     slice_shares = ep.shares * (row.schedule_now - row.schedule_next)
     due = order.remaining_shares - ep.shares * row.schedule_next
-    left_s = (ep.n_slots - order.slot) * rules.interval_s
-    allowance = max(float(rules.lot_shares), slice_shares * min(behind_s, 0.25 * left_s) / rules.interval_s)
+    left_s = (ep.n_slots - order.slot) * settings.interval_s
+    allowance = max(float(settings.lot_shares), slice_shares * min(behind_s, 0.25 * left_s) / settings.interval_s)
     take = max(0.0, due - allowance)
-    passive = min(max(0.0, due) - take, max(max_slices * slice_shares, float(rules.lot_shares)))
+    passive = min(max(0.0, due) - take, max(max_slices * slice_shares, float(settings.lot_shares)))
     return take, passive
 
 
 @compiled
 def decide(rules: Rules, sor: SorRules, b: Batch, e: int, weights: np.ndarray, why: Row, votes: np.ndarray) -> float:
     """Write weights over routes and why; return the shares to work. `votes` (V,): each pool's vote or VENUE_MASKED."""
+    settings = rules.settings[0]
     ep, order = b.episode[e], b.order[e]
     row = b.tape[e, order.slot]
     weights[:] = 0.0
@@ -224,7 +226,7 @@ def decide(rules: Rules, sor: SorRules, b: Batch, e: int, weights: np.ndarray, w
         post_route = take_route
     take, passive = split_due(rules, b, e, sor.behind_s, sor.max_slices)
     why.take_shares, why.rest_shares = take, passive
-    left_s, horizon_s = (ep.n_slots - order.slot) * rules.interval_s, ep.n_slots * rules.interval_s
+    left_s, horizon_s = (ep.n_slots - order.slot) * settings.interval_s, ep.n_slots * settings.interval_s
     if take_route < 0:  # no quote: nothing may be routed
         why.rule = RULE_MASKED
         return 0.0

@@ -26,7 +26,12 @@ from numba import njit
 
 F = TypeVar("F", bound=Callable[..., Any])
 _KEEP = 3  # caches of earlier contents
-_CONSTANTS = ("state.py", "venues.py", "compiled.py")  # hold no compiled code, but what is frozen into it
+_CONSTANTS = (
+    "state.py",
+    "settings.py",
+    "venues.py",
+    "compiled.py",
+)  # hold no compiled code, but what is frozen into it
 
 
 @cache

@@ -60,13 +60,14 @@ def mask_code(rules: Rules, b: Batch, e: int, r: int) -> int:
 @compiled
 def pace_band(rules: Rules, b: Batch, e: int) -> tuple[float, float]:
     """[lo, hi] shares that may be worked in this slot: clip(q - X (R_next +- band), 0, q)."""
+    settings = rules.settings[0]
     ep, order = b.episode[e], b.order[e]
     q = float(order.remaining_shares)
-    if rules.full_band:
+    if settings.full_band:
         return 0.0, q
     target = b.tape[e, order.slot].schedule_next
-    lo = min(max(q - ep.shares * (target + rules.band_frac), 0.0), q)
-    hi = min(max(q - ep.shares * (target - rules.band_frac), 0.0), q)
+    lo = min(max(q - ep.shares * (target + settings.band_frac), 0.0), q)
+    hi = min(max(q - ep.shares * (target - settings.band_frac), 0.0), q)
     return lo, hi
 
 
@@ -188,7 +189,8 @@ def child_orders(
 @compiled
 def dark_room_shares(rules: Rules, b: Batch, e: int) -> int:
     """Shares that may still be sent dark under the parent's cap."""
-    return int(rules.max_dark_frac * b.episode[e].shares) - b.order[e].dark_shares
+    settings = rules.settings[0]
+    return int(settings.max_dark_frac * b.episode[e].shares) - b.order[e].dark_shares
 
 
 @compiled
@@ -198,15 +200,16 @@ def release_rows(rules: Rules, b: Batch, work_shares: np.ndarray, weights: np.nd
     In the last slot all that is left goes to the completing take, unless leaves are charged (problems with a known
     optimum); where every take is forbidden, nothing goes out. `weights` is overwritten with what was used.
     """
+    settings = rules.settings[0]
     episode, orders, plan = b.episode, b.order, b.plan
     for e in range(orders.shape[0]):
         order, ep = orders[e], episode[e]
         plan[0, e] = order.remaining_shares if order.active == 1 else 0
         plan[1, e] = NOT_LAST
-        plan[2, e] = int(rules.max_dark_frac * ep.shares) - order.dark_shares
-        if order.active == 1 and order.slot == ep.n_slots - 1 and not rules.leftover_charged:
+        plan[2, e] = int(settings.max_dark_frac * ep.shares) - order.dark_shares
+        if order.active == 1 and order.slot == ep.n_slots - 1 and not settings.leftover_charged:
             plan[1, e] = completing_route(rules, b, e)
     child_orders(
-        plan[0], work_shares, weights, b.masked, rules.route_type, rules.route_cap, rules.lot_shares, rules.max_routes,
-        rules.weight_cut, plan[1], plan[2], b.child_shares,
+        plan[0], work_shares, weights, b.masked, rules.route_type, rules.route_cap, settings.lot_shares,
+        settings.max_routes, settings.weight_cut, plan[1], plan[2], b.child_shares,
     )  # fmt: skip

@@ -38,6 +38,7 @@ def draw_episode(rules: Rules, stream_key: np.uint64, number: int, b: Batch, e: 
 @compiled
 def draw_stock(rules: Rules, ep: Row, given: int) -> None:
     """The episode's stock class, drawn or `given`, and its spread and volatility."""
+    settings = rules.settings[0]
     key = derive(ep.key, STREAM_STOCK)
     u = uniform(key, 0, 0)
     index = 0
@@ -47,9 +48,9 @@ def draw_stock(rules: Rules, ep: Row, given: int) -> None:
         index = given
     stock = rules.stock[index]
     spread_factor, vol_factor = 1.0, 1.0
-    if rules.randomise:
-        spread_factor = math.exp(rules.spread_log_sd * normal(key, 0, 1))
-        vol_factor = math.exp(rules.vol_log_sd * normal(key, 0, 2))
+    if settings.randomise:
+        spread_factor = math.exp(settings.spread_log_sd * normal(key, 0, 1))
+        vol_factor = math.exp(settings.vol_log_sd * normal(key, 0, 2))
     ep.stock = index
     ep.price_usd = stock.price_usd
     ep.tick_usd = stock.tick_usd
@@ -58,7 +59,7 @@ def draw_stock(rules: Rules, ep: Row, given: int) -> None:
     ep.daily_vol_bps = stock.daily_vol_bps * vol_factor
     ep.vol_bps = ep.daily_vol_bps / math.sqrt(float(SESSION_S))
     ep.depth_shares = stock.depth_shares
-    ep.permanent_coef = rules.gamma * ep.daily_vol_bps * stock.outstanding_over_adv**0.25
+    ep.permanent_coef = settings.gamma * ep.daily_vol_bps * stock.outstanding_over_adv**0.25
     ep.sigma_fast_bps = stock.sigma_fast_bps * vol_factor
     ep.tau_fast_s = stock.tau_fast_s
     ep.sigma_slow_bps = stock.sigma_slow_bps * vol_factor
@@ -74,17 +75,18 @@ def draw_stock(rules: Rules, ep: Row, given: int) -> None:
 @compiled
 def draw_order(rules: Rules, ep: Row) -> None:
     """Side, horizon, start and size of the parent."""
+    settings = rules.settings[0]
     key = derive(ep.key, STREAM_ORDER)
-    dt = rules.interval_s
-    if rules.side == 0:
+    dt = settings.interval_s
+    if settings.side == 0:
         ep.side = 1.0 if uniform(key, 0, 0) < 0.5 else -1.0
     else:
-        ep.side = float(rules.side)
+        ep.side = float(settings.side)
     if rules.slot_volumes.shape[0] > 0:
         ep.n_slots = rules.slot_volumes.shape[0]
         ep.start_s = 0.0
         ep.expected_volume = rules.slot_volumes.sum()
-        ep.shares = rules.fixed_shares
+        ep.shares = settings.fixed_shares
         return
     u = uniform(key, 0, 1)
     index = 0
@@ -92,16 +94,16 @@ def draw_order(rules: Rules, ep: Row) -> None:
         index += 1
     ep.n_slots = int(round(rules.horizon_s[index] / dt))
     latest = int(round(SESSION_S / dt)) - ep.n_slots
-    if rules.fixed_start_s >= 0.0:
-        ep.start_s = rules.fixed_start_s
+    if settings.fixed_start_s >= 0.0:
+        ep.start_s = settings.fixed_start_s
     else:
         ep.start_s = dt * math.floor(uniform(key, 0, 2) * (latest + 1))
     ep.expected_volume = expected_volume(rules, ep, ep.start_s, ep.start_s + ep.n_slots * dt)
-    if rules.fixed_shares > 0:
-        ep.shares = rules.fixed_shares
+    if settings.fixed_shares > 0:
+        ep.shares = settings.fixed_shares
     else:
-        part = log_uniform(uniform(key, 0, 3), rules.participation[0], rules.participation[1])
-        ep.shares = max(rules.lot_shares, int(part * ep.expected_volume))
+        part = log_uniform(uniform(key, 0, 3), settings.participation[0], settings.participation[1])
+        ep.shares = max(settings.lot_shares, int(part * ep.expected_volume))
 
 
 @compiled
@@ -125,22 +127,23 @@ def volume_between(stock: Row, from_s: float, to_s: float) -> float:
 @compiled
 def draw_venues(rules: Rules, b: Batch, e: int) -> None:
     """Venue quality of the episode: archetypes permuted over the venue names, then jittered (market model, 7)."""
+    settings = rules.settings[0]
     ep = b.episode[e]
-    n_dark = rules.n_venues - rules.n_lit
+    n_dark = settings.n_venues - settings.n_lit
     order = np.arange(max(1, rules.dark.shape[0]))
-    if rules.permute:
+    if settings.permute:
         key = derive(ep.key, STREAM_SHUFFLE)
         for i in range(order.shape[0] - 1):
             j = i + int(uniform(key, 0, i) * (order.shape[0] - i))
             order[i], order[j] = order[j], order[i]
-    for v in range(rules.n_venues):
+    for v in range(settings.n_venues):
         ven = b.venue[e, v]
         ven.key = derive(ep.key, STREAM_VENUE) ^ rules.venue_key[v]
         ven.stock_key, ven.flow_key = derive(ven.key, _VENUE_STOCK), derive(ven.key, _VENUE_FLOW)
-        if v < rules.n_lit:
+        if v < settings.n_lit:
             _draw_lit(rules, ep, ven, v)
         else:
-            _draw_dark(rules, ep, ven, order[v - rules.n_lit] if n_dark > 0 else 0)
+            _draw_dark(rules, ep, ven, order[v - settings.n_lit] if n_dark > 0 else 0)
         _draw_outage(rules, ep, ven, v)
     open_scorecards(rules, b, e)
 
@@ -148,13 +151,14 @@ def draw_venues(rules: Rules, b: Batch, e: int) -> None:
 @compiled
 def _draw_outage(rules: Rules, ep: Row, ven: Row, v: int) -> None:
     """A spell in which the venue is down: starts uniformly in the order, uniform length; independent of all else."""
+    settings = rules.settings[0]
     key = derive(ven.key, STREAM_EVENT)
     ven.down_from, ven.down_until = 0, 0
-    if rules.outage_venue[v] and uniform(key, EVENT_OUTAGE, 0) < rules.outage_prob:
+    if rules.outage_venue[v] and uniform(key, EVENT_OUTAGE, 0) < settings.outage_prob:
         ven.down_from = int(uniform(key, EVENT_OUTAGE, 1) * ep.n_slots)
-        shortest, longest = rules.outage_s
+        shortest, longest = settings.outage_s[0], settings.outage_s[1]
         length_s = shortest + uniform(key, EVENT_OUTAGE, 2) * (longest - shortest)
-        ven.down_until = ven.down_from + max(1, int(round(length_s / rules.interval_s)))
+        ven.down_until = ven.down_from + max(1, int(round(length_s / settings.interval_s)))
 
 
 @compiled
@@ -164,13 +168,14 @@ def _mils_to_bps(mils: float, price_usd: float) -> float:
 
 @compiled
 def _draw_lit(rules: Rules, ep: Row, ven: Row, v: int) -> None:
+    settings = rules.settings[0]
     arch = rules.lit[v]
     pnl_hs = rules.post_pnl_hs[ep.stock, v]
     flow, take_mils, post_mils = 1.0, arch.take_fee_mils, arch.post_fee_mils
-    if rules.randomise:
-        pnl_hs += rules.pnl_jitter_hs * (2.0 * uniform(ven.key, 0, 0) - 1.0)
-        flow = log_uniform(uniform(ven.key, 0, 1), rules.flow_range[0], rules.flow_range[1])
-        shift = rules.fee_jitter_mils * (2.0 * uniform(ven.key, 0, 2) - 1.0)
+    if settings.randomise:
+        pnl_hs += settings.pnl_jitter_hs * (2.0 * uniform(ven.key, 0, 0) - 1.0)
+        flow = log_uniform(uniform(ven.key, 0, 1), settings.flow_range[0], settings.flow_range[1])
+        shift = settings.fee_jitter_mils * (2.0 * uniform(ven.key, 0, 2) - 1.0)
         cap = rules.stock[ep.stock].fee_cap_mils
         take_mils, post_mils = min(cap, take_mils + shift), min(cap, post_mils + shift)
     ven.archetype = v
@@ -194,6 +199,7 @@ def _draw_lit(rules: Rules, ep: Row, ven: Row, v: int) -> None:
 
 @compiled
 def _draw_dark(rules: Rules, ep: Row, ven: Row, a: int) -> None:
+    settings = rules.settings[0]
     arch = rules.dark[a]
     key = ven.key
     ven.archetype = a
@@ -204,27 +210,27 @@ def _draw_dark(rules: Rules, ep: Row, ven: Row, a: int) -> None:
     law, step = rules.dark_law[ep.stock, a], 0
     fee_mils, lots = arch.take_fee_mils, arch.min_quantity_lots
     ven.has_regime = 0
-    if rules.randomise:
-        ven.supply_frac *= log_uniform(uniform(key, 0, 0), rules.supply_range[0], rules.supply_range[1])
-        if uniform(key, 0, 1) < rules.independent_prob:
-            fast, slow = rules.kappa_fast_range, rules.kappa_slow_range
+    if settings.randomise:
+        ven.supply_frac *= log_uniform(uniform(key, 0, 0), settings.supply_range[0], settings.supply_range[1])
+        if uniform(key, 0, 1) < settings.independent_prob:
+            fast, slow = settings.kappa_fast_range, settings.kappa_slow_range
             ven.kappa_fast = fast[0] + uniform(key, 0, 2) * (fast[1] - fast[0])
             ven.kappa_slow = slow[0] + uniform(key, 0, 3) * (slow[1] - slow[0])
         else:
-            ven.kappa_fast *= 1.0 + rules.toxicity_jitter * (2.0 * uniform(key, 0, 2) - 1.0)
-            ven.kappa_slow *= 1.0 + rules.toxicity_jitter * (2.0 * uniform(key, 0, 3) - 1.0)
+            ven.kappa_fast *= 1.0 + settings.toxicity_jitter * (2.0 * uniform(key, 0, 2) - 1.0)
+            ven.kappa_slow *= 1.0 + settings.toxicity_jitter * (2.0 * uniform(key, 0, 3) - 1.0)
         ven.leak_weight = 0.0
-        if uniform(key, 0, 4) >= rules.leak_zero_prob:
-            ven.leak_weight = log_uniform(uniform(key, 0, 5), rules.leak_range[0], rules.leak_range[1])
+        if uniform(key, 0, 4) >= settings.leak_zero_prob:
+            ven.leak_weight = log_uniform(uniform(key, 0, 5), settings.leak_range[0], settings.leak_range[1])
         step = int(uniform(key, 0, 6) * BETA_STEPS)
-        ven.size_beta += rules.beta_jitter * (2.0 * step / (BETA_STEPS - 1) - 1.0)
+        ven.size_beta += settings.beta_jitter * (2.0 * step / (BETA_STEPS - 1) - 1.0)
         n = rules.min_quantity_lots.shape[0]
         lots = rules.min_quantity_lots[min(n - 1, int(uniform(key, 0, 7) * n))]
         fee_mils = min(
-            rules.stock[ep.stock].fee_cap_mils, fee_mils + rules.fee_jitter_mils * (2.0 * uniform(key, 0, 8) - 1.0)
+            rules.stock[ep.stock].fee_cap_mils, fee_mils + settings.fee_jitter_mils * (2.0 * uniform(key, 0, 8) - 1.0)
         )
-        ven.has_regime = 1 if uniform(derive(ep.key, STREAM_STOCK), 0, 3) < rules.regime_prob else 0
-    ven.min_quantity_shares = lots * rules.lot_shares
+        ven.has_regime = 1 if uniform(derive(ep.key, STREAM_STOCK), 0, 3) < settings.regime_prob else 0
+    ven.min_quantity_shares = lots * settings.lot_shares
     ven.size_law, ven.informed_law = law + step, rules.informed_law[ep.stock, a]
     p = ven.informed_frac
     mean_of_rest = rules.size_law[ven.size_law].mean_shares

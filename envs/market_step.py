@@ -41,6 +41,7 @@ _REGIME = 7  # stream of a venue: its hidden toxicity; its other streams are in 
 @compiled
 def start_order(rules: Rules, b: Batch, e: int) -> None:
     """A fresh parent: nothing done, no pool visited, no impact."""
+    settings = rules.settings[0]
     order, costs, total = b.order[e], b.cost_bps, b.total
     order.slot, order.remaining_shares, order.active = 0, b.episode[e].shares, 1
     order.transient_1, order.transient_2, order.leak_1, order.leak_2 = 0.0, 0.0, 0.0, 0.0
@@ -52,7 +53,7 @@ def start_order(rules: Rules, b: Batch, e: int) -> None:
     order.own_weighted_mid_bps, order.affected_volume_bps = 0.0, 0.0
     for c in range(costs.shape[1]):
         costs[e, c] = 0.0
-    for v in range(rules.n_venues):
+    for v in range(settings.n_venues):
         state, venue = b.venue_state[e, v], b.venue[e, v]
         state.last_visit_s, state.leftover_shares, state.last_filled_frac = -math.inf, 0, 0.0
         state.regime = 0

@@ -75,6 +75,7 @@ def write_privileged(
     obs: NDArray[np.float64], first: int,
 ) -> None:  # fmt: skip
     """Extra columns of every active row, from column `first` on; (K,) bounds say how many there are."""
+    settings = rules.settings[0]
     n_routes = rules.route_type.shape[0]
     for e in range(b.order.shape[0]):
         order, ep = b.order[e], b.episode[e]
@@ -86,7 +87,7 @@ def write_privileged(
             factor = 1.0
             regime = b.venue_state[e, rules.route_venue[r]].regime
             if rules.route_type[r] != TAKE and regime != 0:
-                factor = rules.regime_factors[1] if regime > 0 else rules.regime_factors[0]
+                factor = settings.toxic_factor if regime > 0 else settings.calm_factor
             at = first + r * _N_ROUTE
             obs[e, at] = truth[e, r, 0]
             obs[e, at + 1] = truth[e, r, 1] * factor / usual

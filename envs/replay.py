@@ -88,7 +88,7 @@ class ReplayDays:
             UserError: a venue's markout is beyond the largest move of the day, so that no tilt reaches it.
         """
         # Spread and volatility are the day's, not drawn; venues and orders are drawn as in a synthetic market.
-        still = rules._replace(spread_log_sd=0.0, vol_log_sd=0.0)
+        still = rules.with_settings(spread_log_sd=0.0, vol_log_sd=0.0)
         days = self.by_stream[stream]
         venue, day = _fill_row(
             still, key, number, days, self.stocks, self.table, self.moves_usd, self.move_counts, b, e
@@ -280,16 +280,17 @@ def exponential_tilt(
 @compiled
 def _tilt_venues(rules: Rules, moves: np.ndarray, counts: np.ndarray, b: Batch, e: int) -> int:
     """Write every venue's tilts; the first venue whose law is out of reach, or -1."""
+    settings = rules.settings[0]
     ep = b.episode[e]
     scale = 1e4 / ep.price_usd
-    fast_frac = -math.expm1(-rules.interval_s / ep.tau_fast_s)
-    slow_frac = -math.expm1(-rules.interval_s / ep.tau_slow_s)
-    for v in range(rules.n_venues):
+    fast_frac = -math.expm1(-settings.interval_s / ep.tau_fast_s)
+    slow_frac = -math.expm1(-settings.interval_s / ep.tau_slow_s)
+    for v in range(settings.n_venues):
         ven = b.venue[e, v]
         slow = -ven.kappa_slow * ep.sigma_slow_bps * slow_frac
         node = slow - ven.kappa_fast * ep.sigma_fast_bps * fast_frac
         # A post prints half way through the slot's move, so the move must be twice what is to come after the print.
-        slot = 2.0 * (slow - ven.gamma_run_bps) if v < rules.n_lit else slow
+        slot = 2.0 * (slow - ven.gamma_run_bps) if v < settings.n_lit else slow
         ven.theta_slot, ven.log_norm_slot = exponential_tilt(moves, counts, ep.side, scale, slot)
         ven.theta_node, ven.log_norm_node = exponential_tilt(moves, counts, ep.side, scale, node)
         if math.isnan(ven.theta_node) or math.isnan(ven.theta_slot):
@@ -302,6 +303,7 @@ def _draw_window(
     rules: Rules, key: np.uint64, number: int, days: np.ndarray, stocks: np.ndarray, table: np.ndarray, b: Batch, e: int
 ) -> int:
     """Day, its class, order and window of the episode, then venues at that day's price; the day's index."""
+    settings = rules.settings[0]
     ep = b.episode[e]
     ep.key = derive(key, number)
     ep.number = number
@@ -311,7 +313,7 @@ def _draw_window(
     draw_order(rules, ep)
     ep.replayed = 1
     ep.day = day
-    ep.price_usd = table[day, int(round(ep.start_s / rules.interval_s))].mid_usd
+    ep.price_usd = table[day, int(round(ep.start_s / settings.interval_s))].mid_usd
     draw_venues(rules, b, e)
     return day
 
@@ -319,13 +321,14 @@ def _draw_window(
 @compiled
 def _fill_rows(rules: Rules, table: np.ndarray, b: Batch, e: int) -> None:
     """The tape from the day's rows (N + 1,); after the close the mid stands still and nothing trades."""
-    ep, dt = b.episode[e], rules.interval_s
+    settings = rules.settings[0]
+    ep, dt = b.episode[e], settings.interval_s
     scale, mid0 = 1e4 / ep.price_usd, ep.price_usd
     first, last = int(round(ep.start_s / dt)), table.shape[0] - 1
     curve = rules.stock[ep.stock].vol_curve
     ep.n_sub, ep.fast_in_slot = 1, 1
     tape = b.tape
-    for n in range(ep.n_slots + rules.n_after):
+    for n in range(ep.n_slots + settings.n_after):
         day, row = table[min(first + n, last)], tape[e, n]
         row.mid_bps = 1e4 * (day.mid_usd / mid0 - 1.0)
         row.base_bps = row.mid_bps

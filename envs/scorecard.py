@@ -50,7 +50,8 @@ def size_tail(law: Row, lots: int) -> float:
 @compiled
 def typical_child_lots(rules: Rules, ep: Row) -> int:
     """The child order behind a scorecard: half of an average slice, at least one lot."""
-    return max(1, int(0.5 * ep.shares / ep.n_slots / rules.lot_shares))
+    settings = rules.settings[0]
+    return max(1, int(0.5 * ep.shares / ep.n_slots / settings.lot_shares))
 
 
 @compiled
@@ -65,18 +66,19 @@ def expected_fill_rate(rules: Rules, b: Batch, e: int, v: int, card: int) -> flo
     starts in a uniform slot of N, so its k-th child counts 1 - k/N). Runs start in idle slots with probability m, that
     of a fresh match, so the rate is m J / (1 + m (J - 1)).
     """
-    ep, ven, dt = b.episode[e], b.venue[e, v], rules.interval_s
-    if rules.one_shot:
+    settings = rules.settings[0]
+    ep, ven, dt = b.episode[e], b.venue[e, v], settings.interval_s
+    if settings.one_shot:
         return 1.0 - ven.zero_prob
     rate = ven.supply_frac * ep.expected_volume / (ep.n_slots * dt) / ven.mean_size_shares
-    noise_var = rules.slot_volume_log_sd**2 + rules.day_volume_log_sd**2
+    noise_var = settings.slot_volume_log_sd**2 + settings.day_volume_log_sd**2
     if card == 2:
         run_var = (2.0 * ven.gamma_run_bps) ** 2 / max(ep.vol_bps**2 * dt, 1e-12)  # of the factor for the price's run
         return _fill_prob(rate * dt, math.sqrt(ven.kappa_slow**2 + noise_var + run_var))
-    sd_g, load = rules.supply_noise[0], rules.supply_volume_load
-    noise_var += sd_g * sd_g + 2.0 * load * sd_g * rules.slot_volume_log_sd  # supply moves with the slot's volume
+    sd_g, load = settings.supply_noise[0], settings.supply_volume_load
+    noise_var += sd_g * sd_g + 2.0 * load * sd_g * settings.slot_volume_log_sd  # supply moves with the slot's volume
     lots = typical_child_lots(rules, ep)
-    least = max(1, min(lots, int(ven.min_quantity_shares / rules.lot_shares)))
+    least = max(1, min(lots, int(ven.min_quantity_shares / settings.lot_shares)))
     law, informed = rules.size_law[ven.size_law], rules.size_law[ven.informed_law]
     p = ven.informed_frac
     match = p * size_tail(informed, least) + (1.0 - p) * size_tail(law, least)
@@ -101,8 +103,9 @@ def expected_fill_rate(rules: Rules, b: Batch, e: int, v: int, card: int) -> flo
 def expected_markout_bps(rules: Rules, b: Batch, e: int, v: int, card: int, horizon_s: float) -> float:
     """Law (3) (market model): - = adverse. For a post the mid's move alone: -Gamma. With two contra types a minimum
     quantity thins the informed one: pi(m) kappa_informed."""
+    settings = rules.settings[0]
     ep, ven = b.episode[e], b.venue[e, v]
-    if rules.expected_accounting:
+    if settings.expected_accounting:
         return -ven.adverse_charge_bps
     fast_frac = -math.expm1(-horizon_s / ep.tau_fast_s)
     slow = ven.kappa_slow * ep.sigma_slow_bps * -math.expm1(-horizon_s / ep.tau_slow_s)
@@ -111,7 +114,7 @@ def expected_markout_bps(rules: Rules, b: Batch, e: int, v: int, card: int, hori
     fast = ven.kappa_fast * ep.sigma_fast_bps * fast_frac
     p = ven.informed_frac
     if p > 0.0:
-        lots = max(1, min(typical_child_lots(rules, ep), int(ven.min_quantity_shares / rules.lot_shares)))
+        lots = max(1, min(typical_child_lots(rules, ep), int(ven.min_quantity_shares / settings.lot_shares)))
         kept = p * size_tail(rules.size_law[ven.informed_law], lots)
         kept /= max(kept + (1.0 - p) * size_tail(rules.size_law[ven.size_law], lots), 1e-12)
         return -(fast + slow) * kept / p
@@ -121,24 +124,25 @@ def expected_markout_bps(rules: Rules, b: Batch, e: int, v: int, card: int, hori
 @compiled
 def open_scorecards(rules: Rules, b: Batch, e: int) -> None:
     """History before the parent's day: binomial fills, normal markout error sigma^2 10 s / fills."""
+    settings = rules.settings[0]
     ep = b.episode[e]
     unit = max(ep.half_spread_bps, 1e-9)
-    for v in range(rules.n_venues):
+    for v in range(settings.n_venues):
         key = derive(b.venue[e, v].key, _STREAM_CARD)
         for card in range(3):
             row = b.card[e, v, card]
             row.attempts, row.filled, row.markouts, row.markout_hs_sum = 0, 0, 0, 0.0
-            if (card == 2) != (v < rules.n_lit):
+            if (card == 2) != (v < settings.n_lit):
                 continue
             rate = expected_fill_rate(rules, b, e, v, card)
             mean_hs = expected_markout_bps(rules, b, e, v, card, _HORIZON_S) / unit
-            if not rules.randomise:
+            if not settings.randomise:
                 row.attempts, row.filled = _EXACT_ATTEMPTS, int(round(rate * _EXACT_ATTEMPTS))
                 row.markouts, row.markout_hs_sum = row.filled, mean_hs * row.filled
                 continue
-            if uniform(key, card, 0) < rules.card_empty_prob:
+            if uniform(key, card, 0) < settings.card_empty_prob:
                 continue
-            fills = log_uniform(uniform(key, card, 1), rules.card_fills_range[0], rules.card_fills_range[1])
+            fills = log_uniform(uniform(key, card, 1), settings.card_fills_range[0], settings.card_fills_range[1])
             row.attempts = max(1, int(min(fills / max(rate, 1e-6), 1e9)))
             row.filled = binomial(key, 100 + card, row.attempts, rate)
             row.markouts = row.filled

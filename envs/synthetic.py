@@ -34,14 +34,15 @@ _RATIO_ERROR = 1.0 / math.sqrt(600.0)  # relative sampling error of a volatility
 @compiled
 def generate_tape(rules: Rules, b: Batch, e: int) -> None:
     """Fill the tape of row `e`: volume, then mid and signals, then benchmark and schedule."""
+    settings = rules.settings[0]
     if rules.slot_volumes.shape[0] > 0:
         _fixed_rows(rules, b, e)
-        if b.episode[e].vol_bps > 0.0 and not rules.expected_accounting:
+        if b.episode[e].vol_bps > 0.0 and not settings.expected_accounting:
             _draw_mid(rules, b, e, False)
     else:
         _draw_volume(rules, b, e)
         _draw_mid(rules, b, e, True)
-    if rules.halt_prob + rules.locked_prob + rules.crossed_prob > 0.0:
+    if settings.halt_prob + settings.locked_prob + settings.crossed_prob > 0.0:
         _draw_quote_states(rules, b, e)
     finish_tape(rules, b, e)
 
@@ -49,8 +50,9 @@ def generate_tape(rules: Rules, b: Batch, e: int) -> None:
 @compiled
 def _fixed_rows(rules: Rules, b: Batch, e: int) -> None:
     """A motionless market with stated volumes: problems with a known optimum."""
+    settings = rules.settings[0]
     ep = b.episode[e]
-    for n in range(ep.n_slots + rules.n_after):
+    for n in range(ep.n_slots + settings.n_after):
         row = b.tape[e, n]
         row.half_spread_bps = ep.half_spread_bps
         row.volume_shares = rules.slot_volumes[min(n, ep.n_slots - 1)]
@@ -66,28 +68,29 @@ def _draw_volume(rules: Rules, b: Batch, e: int) -> None:
 
     Bins outside the order's window are one gamma draw: a Dirichlet whose parts are added up is a Dirichlet.
     """
-    ep, dt, tape = b.episode[e], rules.interval_s, b.tape
+    settings = rules.settings[0]
+    ep, dt, tape = b.episode[e], settings.interval_s, b.tape
     stock = rules.stock[ep.stock]
     key = derive(ep.key, STREAM_VOLUME)
-    sd = rules.day_volume_log_sd
+    sd = settings.day_volume_log_sd
     day = ep.adv_shares * math.exp(sd * normal(key, 0, 0) - 0.5 * sd * sd)
     first_bin = int(ep.start_s / _BIN_S)
     last_bin = min(N_CURVE_BINS - 1, int((ep.start_s + ep.n_slots * dt - 1e-6) / _BIN_S))
     shares = np.zeros(last_bin - first_bin + 1)
     rest, total = 1.0, 0.0
     for k in range(first_bin, last_bin + 1):
-        shares[k - first_bin] = gamma(key, 1 + k, max(1e-9, rules.volume_concentration * stock.volume_curve[k]))
+        shares[k - first_bin] = gamma(key, 1 + k, max(1e-9, settings.volume_concentration * stock.volume_curve[k]))
         total += shares[k - first_bin]
         rest -= stock.volume_curve[k]
     if rest > 1e-12:
-        total += gamma(key, 0, rules.volume_concentration * rest)
+        total += gamma(key, 0, settings.volume_concentration * rest)
     first = int(round(ep.start_s / dt))
     per_bin = max(1, int(round(_BIN_S / dt)))
     supply_key = derive(key, 1)
-    sd_g, rho = rules.supply_noise
-    load, own = rules.supply_volume_load, math.sqrt(1.0 - rules.supply_volume_load**2)
+    sd_g, rho = settings.supply_noise[0], settings.supply_noise[1]
+    load, own = settings.supply_volume_load, math.sqrt(1.0 - settings.supply_volume_load**2)
     fresh = math.sqrt(1.0 - rho * rho)
-    slot_sd = rules.slot_volume_log_sd
+    slot_sd = settings.slot_volume_log_sd
     state = normal(supply_key, 0, 0)
     surprises, weights = np.zeros(per_bin), np.zeros(per_bin)
     weight_bin, weight_total = -1, 1.0
@@ -139,22 +142,24 @@ def set_factors(
 @compiled
 def _shock(rules: Rules, ep: Row) -> tuple[int, float]:
     """Slot of the news shock, -1 for none, and the jump of the mid in bps (drawn for a buyer)."""
+    settings = rules.settings[0]
     key = derive(ep.key, STREAM_EVENT)
-    if rules.shock_prob <= 0.0 or uniform(key, EVENT_SHOCK, 0) >= rules.shock_prob:
+    if settings.shock_prob <= 0.0 or uniform(key, EVENT_SHOCK, 0) >= settings.shock_prob:
         return -1, 0.0
-    return int(uniform(key, EVENT_SHOCK, 1) * ep.n_slots), rules.shock_move_bps * normal(key, EVENT_SHOCK, 2)
+    return int(uniform(key, EVENT_SHOCK, 1) * ep.n_slots), settings.shock_move_bps * normal(key, EVENT_SHOCK, 2)
 
 
 @compiled
 def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
     """Volatility, spread, the two alphas, the mid and what of them can be seen."""
-    ep, dt, tape, nodes = b.episode[e], rules.interval_s, b.tape, b.nodes
-    stock, settings = rules.stock[ep.stock], rules.settings[0]
+    settings = rules.settings[0]
+    ep, dt, tape, nodes = b.episode[e], settings.interval_s, b.tape, b.nodes
+    stock = rules.stock[ep.stock]
     n_sub = ep.n_sub
     delta = dt / n_sub
     key, noise_key = derive(ep.key, STREAM_MID), derive(ep.key, STREAM_NOISE)
-    sd_h, rho_h = rules.spread_noise
-    sd_v, rho_v = rules.vol_noise
+    sd_h, rho_h = settings.spread_noise[0], settings.spread_noise[1]
+    sd_v, rho_v = settings.vol_noise[0], settings.vol_noise[1]
     fresh_h, fresh_v = math.sqrt(1.0 - rho_h * rho_h), math.sqrt(1.0 - rho_v * rho_v)
     e_f, e_s = math.exp(-delta / ep.tau_fast_s), math.exp(-delta / ep.tau_slow_s)
     new_f, new_s = math.sqrt(1.0 - e_f * e_f), math.sqrt(1.0 - e_s * e_s)
@@ -173,12 +178,12 @@ def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
     moves_per_vol = ep.nbbo_moves_per_10s / max(ep.vol_bps, 1e-12)
     usual_vol = math.exp(-sd_v * sd_v)
     shock_slot, jump = _shock(rules, ep)
-    shock_decay = 0.5 ** (dt / rules.shock_half_life_s)
+    shock_decay = 0.5 ** (dt / settings.shock_half_life_s)
     shock_left = 0.0
     log_v, log_h = normal(noise_key, 0, 0), normal(noise_key, 0, 1)
     z_f, z_s, zeta = normal(key, 0, 0), normal(key, 0, 1), normal(key, 0, 2)
     mid, side = 0.0, ep.side
-    for n in range(-history, ep.n_slots + rules.n_after):
+    for n in range(-history, ep.n_slots + settings.n_after):
         k = min(N_CURVE_BINS - 1, max(0, int((ep.start_s + n * dt) / _BIN_S)))
         at = n + history + 1
         log_v = rho_v * log_v + fresh_v * normal(noise_key, at, 0)
@@ -186,7 +191,7 @@ def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
         if n == shock_slot:
             shock_left = 1.0
         if shock_left > 0.0:
-            log_vol += math.log(1.0 + (rules.shock_factors[0] - 1.0) * shock_left)
+            log_vol += math.log(1.0 + (settings.shock_factors[0] - 1.0) * shock_left)
         log_vol = max(log_floor, log_vol)
         vol_ratio = math.exp(log_vol)
         vol = ep.vol_bps * vol_ratio
@@ -206,8 +211,8 @@ def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
                     log_h = rho_h * log_h + fresh_h * normal(noise_key, at, 1)
                     log_spread = stock.log_spread_curve[k] + sd_h * (log_h - 0.5 * sd_h)
                     if shock_left > 0.0:
-                        log_spread += math.log(1.0 + (rules.shock_factors[1] - 1.0) * shock_left)
-                        row.volume_shares *= 1.0 + (rules.shock_factors[2] - 1.0) * shock_left
+                        log_spread += math.log(1.0 + (settings.shock_factors[1] - 1.0) * shock_left)
+                        row.volume_shares *= 1.0 + (settings.shock_factors[2] - 1.0) * shock_left
                     row.half_spread_bps = ep.half_spread_bps * math.exp(log_spread)
                     set_factors(settings, row, log_vol, vol_ratio, log_spread, row.dark_flow_shares)
                 else:
@@ -223,7 +228,7 @@ def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
                 eps = math.sqrt(max(0.0, eps_var - cov_var)) * x_m - cov_f * x_f - cov_s * x_s
                 if n == shock_slot and i == 0:
                     eps += jump
-                    eps_var += rules.shock_move_bps * rules.shock_move_bps
+                    eps_var += settings.shock_move_bps * settings.shock_move_bps
                 base = mid + spent_f * z_f
                 after = base + spent_s * z_s + eps
                 vwap += 0.5 * (mid + after)
@@ -252,20 +257,21 @@ def _draw_mid(rules: Rules, b: Batch, e: int, with_spread: bool) -> None:
 @compiled
 def _draw_quote_states(rules: Rules, b: Batch, e: int) -> None:
     """Locked and crossed quotes, slot by slot; and a halt: no quote and no trade for a spell of the order."""
+    settings = rules.settings[0]
     ep, tape = b.episode[e], b.tape
     key = derive(ep.key, STREAM_EVENT)
     for n in range(ep.n_slots):
         u = uniform(key, 1000 + n, EVENT_QUOTE)
-        if u < rules.locked_prob:
+        if u < settings.locked_prob:
             tape[e, n].quote_state = float(QUOTE_LOCKED)
-        elif u < rules.locked_prob + rules.crossed_prob:
+        elif u < settings.locked_prob + settings.crossed_prob:
             tape[e, n].quote_state = float(QUOTE_CROSSED)
-    if uniform(key, EVENT_HALT, 0) >= rules.halt_prob:
+    if uniform(key, EVENT_HALT, 0) >= settings.halt_prob:
         return
     first = int(uniform(key, EVENT_HALT, 1) * ep.n_slots)
-    shortest, longest = rules.halt_s
+    shortest, longest = settings.halt_s[0], settings.halt_s[1]
     length_s = shortest + uniform(key, EVENT_HALT, 2) * (longest - shortest)
-    last = first + max(1, int(round(length_s / rules.interval_s)))
+    last = first + max(1, int(round(length_s / settings.interval_s)))
     # an order that is halted throughout would have no VWAP: one slot of it trades
     for n in range(max(first, 1 if last >= ep.n_slots else 0), min(last, ep.n_slots)):
         row = tape[e, n]
@@ -275,6 +281,7 @@ def _draw_quote_states(rules: Rules, b: Batch, e: int) -> None:
 @compiled
 def finish_tape(rules: Rules, b: Batch, e: int) -> None:
     """Benchmark weights, suffix sums and the schedule; needs volumes, mids and forecasts (synthetic or replayed)."""
+    settings = rules.settings[0]
     ep, tape = b.episode[e], b.tape
     n_slots = ep.n_slots
     total, value = 0.0, 0.0
@@ -290,7 +297,7 @@ def finish_tape(rules: Rules, b: Batch, e: int) -> None:
         row.volume_left_frac, row.benchmark_left, row.martingale_left = 0.0, 0.0, 0.0
     for n in range(n_slots - 1, -1, -1):
         row = tape[e, n]
-        frac = row.volume_shares / total if rules.vwap_benchmark else 0.0
+        frac = row.volume_shares / total if settings.vwap_benchmark else 0.0
         left += frac
         price_left += frac * row.slot_vwap_bps
         mart_left += row.eps_bps * (0.5 * frac - left) if ep.n_sub == 1 else 0.0
@@ -305,13 +312,14 @@ def _write_schedule(rules: Rules, b: Batch, e: int) -> None:
     With `follow_volume` the forecast of what is to come is scaled by seen over expected, shrunk to 1 with the weight of
     15 % of the horizon's volume; only volume before the slot enters.
     """
+    settings = rules.settings[0]
     ep, tape = b.episode[e], b.tape
     to_come = 0.0
     for n in range(ep.n_slots):
         to_come += tape[e, n].forecast_shares
     prior = 0.15 * to_come
     seen, expected = 0.0, 0.0
-    follow = rules.follow_volume
+    follow = settings.follow_volume
     for n in range(ep.n_slots):
         row = tape[e, n]
         after = to_come - row.forecast_shares

@@ -60,9 +60,8 @@ def test_a_router_that_loses_shares_or_cash_is_named(base_market: Market, monkey
 
 def test_impact_that_is_paid_back_is_named(base_market: Market) -> None:
     bad = Market(base_market.config)
-    bad.rules = bad.rules._replace(weight_1=-9.0)
+    bad.rules = bad.rules.with_settings(weight_1=-9.0)
     assert failing(accounts.kernel(bad)) == {"kernel"}
-    bad.rules.settings["weight_1"] = -4.0
     assert "one-sided impact" in failing(accounts.accounts(bad, 20, 1))
 
 

@@ -5,7 +5,8 @@
 A *market step* is one interval of one parent order from its released children to fills, impact, scorecards and accounts
 (`work_rows`), with its share of drawing the episode and its tape (`Market.reset`). What stands around it in an
 environment step is timed beside it: proposals of the rule SOR, pre-trade controls, observation. All routers' children
-are the rule SOR's on the same episodes, 1,024 orders side by side unless said otherwise, orders of all horizons.
+are the rule SOR's on the same episodes, 1,024 orders side by side unless said otherwise, orders of all horizons; an
+order that is done is replaced at once, as in training.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from glasspool.envs.state import Batch
 from glasspool.envs.venues import Rules
 
 REPEATS = 5
+SLOTS = 240  # of a pass
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -50,8 +52,9 @@ def _observe(rules: Rules, b: Batch, obs: np.ndarray) -> None:
 
 
 def play(market: Market, n: int, b: Batch, obs: np.ndarray) -> dict[str, float]:
-    """One pass over `n` orders with the rule SOR: ns a step by part, children a step. The batch's memory is in use
-    already, as it is in training: only a first pass pays for the operating system's pages."""
+    """SLOTS slots of `n` orders under the rule SOR: ns a step by part, children a step. An order that is done is
+    replaced at once, as the vector environment does. The batch's memory is in use already, as it is in training: only
+    a first pass pays for the operating system's pages."""
     router, spent = RuleSor(), dict.fromkeys(("tape", "step", "controls", "observation", "rule SOR"), 0.0)
 
     def timed(part: str, call: Callable[..., Any], *args: Any) -> None:
@@ -61,19 +64,21 @@ def play(market: Market, n: int, b: Batch, obs: np.ndarray) -> dict[str, float]:
 
     timed("tape", market.reset, stream_key(1, "test"), np.arange(n), np.arange(n), b, obs)
     work, weights = np.zeros(n), np.zeros((n, len(market.routes)))
-    steps = children = 0
-    while (on := b.order["active"] == 1).any():
-        steps += int(on.sum())
+    drawn, orders, children = float(b.episode["n_slots"].sum()), n, 0
+    for _ in range(SLOTS):
         timed("rule SOR", router.propose, market, b, obs, work, weights)
         timed("controls", release_rows, market.rules, b, work, weights)
-        children += int((b.child_shares[on] > 0).sum())
+        children += int((b.child_shares > 0).sum())
         timed("step", _work, market.rules, b)
         timed("observation", _observe, market.rules, b, obs)
-        if on.sum() < 0.25 * n:  # the last stragglers would time the loop over rows that are done
-            break
-    drawn = float(b.episode["n_slots"].sum())
+        done = np.flatnonzero(b.order["active"] == 0)
+        if len(done):
+            timed("tape", market.reset, stream_key(1, "test"), done, orders + np.arange(len(done)), b, obs)
+            orders += len(done)
+            drawn += float(b.episode["n_slots"][done].sum())
+    steps = SLOTS * n
     out = {part: 1e9 * seconds / (drawn if part == "tape" else steps) for part, seconds in spent.items()}
-    return out | {"children": children / steps, "bytes": sum(a.nbytes for a in b) / n, "slots": drawn / n}
+    return out | {"children": children / steps, "bytes": sum(a.nbytes for a in b) / n, "slots": drawn / orders}
 
 
 def best(market: Market, n: int) -> dict[str, float]:

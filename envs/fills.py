@@ -11,7 +11,7 @@ from .compiled import leaf
 from .counter_rng import derive, exponential, first_gap, normal, uniform
 from .scorecard import KAPPA_CAP
 from .state import Row
-from .venues import UNLIMITED_SHARES
+from .venues import GUIDE, UNLIMITED_SHARES
 
 # Streams of a venue. In those of contra orders the i-th order has four draws, at index 4 i: the gap before it, its
 # size, its type, its own fast alpha; a standing order has no alpha, so there index 3 says whether the leftover stayed.
@@ -52,18 +52,14 @@ def slot_log_tilt(ep: Row, ven: Row, row: Row, slow: float, slow_z: float) -> fl
 
 
 @leaf
-def draw_size(law: Row, lot_shares: float, u: float) -> int:
+def draw_size(law: Row, lot_shares: int, u: float) -> int:
     """Contra size in shares by inverting the cumulative law."""
     if law.n_lots == 0:
         return UNLIMITED_SHARES
-    lo, hi = 0, law.n_lots - 1
-    while lo < hi:
-        middle = (lo + hi) // 2
-        if law.cdf[middle] < u:
-            lo = middle + 1
-        else:
-            hi = middle
-    return (lo + 1) * int(lot_shares)
+    k = law.guide[int(u * GUIDE)]
+    while law.cdf[k] < u:
+        k += 1
+    return (k + 1) * lot_shares
 
 
 @leaf

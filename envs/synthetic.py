@@ -284,11 +284,12 @@ def finish_tape(rules: Rules, b: Batch, e: int) -> None:
     settings = rules.settings[0]
     ep, tape = b.episode[e], b.tape
     n_slots = ep.n_slots
-    total, value = 0.0, 0.0
+    total, value, forecast = 0.0, 0.0, 0.0
     for n in range(n_slots):
         row = tape[e, n]
         total += row.volume_shares
         value += row.volume_shares * row.slot_vwap_bps
+        forecast += row.forecast_shares
     ep.market_volume = total
     ep.market_vwap_bps = value / total
     left, price_left, mart_left = 0.0, 0.0, 0.0
@@ -302,21 +303,18 @@ def finish_tape(rules: Rules, b: Batch, e: int) -> None:
         price_left += frac * row.slot_vwap_bps
         mart_left += row.eps_bps * (0.5 * frac - left) if ep.n_sub == 1 else 0.0
         row.volume_left_frac, row.benchmark_left, row.martingale_left = left, price_left, mart_left
-    _write_schedule(rules, b, e)
+    _write_schedule(rules, b, e, forecast)
 
 
 @compiled
-def _write_schedule(rules: Rules, b: Batch, e: int) -> None:
-    """Share of the order still to do now and after the slot: forecast volume to come over seen plus to come.
+def _write_schedule(rules: Rules, b: Batch, e: int, to_come: float) -> None:
+    """Share of the order still to do now and after the slot: forecast volume `to_come` over seen plus to come.
 
     With `follow_volume` the forecast of what is to come is scaled by seen over expected, shrunk to 1 with the weight of
     15 % of the horizon's volume; only volume before the slot enters.
     """
     settings = rules.settings[0]
     ep, tape = b.episode[e], b.tape
-    to_come = 0.0
-    for n in range(ep.n_slots):
-        to_come += tape[e, n].forecast_shares
     prior = 0.15 * to_come
     seen, expected = 0.0, 0.0
     follow = settings.follow_volume

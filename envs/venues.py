@@ -27,6 +27,7 @@ from .state import ORDER_TYPES
 
 UNLIMITED_SHARES = 1 << 50
 MAX_LOTS = 1024  # longest table of contra sizes
+GUIDE = 256  # places at which a draw of a size may begin to look
 BETA_STEPS = 13  # values of a pool's size exponent in randomised episodes, evenly spaced over the jitter
 
 # fmt: off
@@ -44,8 +45,9 @@ ARCHETYPE = np.dtype([
     ("size_beta", "f8"), ("min_quantity_lots", "i8"), ("take_fee_mils", "f8"),
     ("post_fee_mils", "f8"), ("leak_weight", "f8"), ("zero_prob", "f8"), ("adverse_charge_bps", "f8"),
 ])
-# Contra sizes: Pr[S <= k lots] for k = 1..n_lots; n_lots 0 means unlimited.
-SIZE_LAW = np.dtype([("n_lots", "i8"), ("mean_shares", "f8"), ("cdf", "f8", MAX_LOTS)])
+# Contra sizes: Pr[S <= k lots] for k = 1..n_lots; n_lots 0 means unlimited. guide[g]: first k - 1 whose probability
+# reaches g / GUIDE, where a draw begins to look (guide table: Chen and Asau, AIIE Transactions 6(2), 1974).
+SIZE_LAW = np.dtype([("n_lots", "i8"), ("mean_shares", "f8"), ("guide", "i2", GUIDE), ("cdf", "f8", MAX_LOTS)])
 # fmt: on
 
 
@@ -191,6 +193,7 @@ class _SizeLaws:
             weights = lots**-beta
             law["cdf"][0, :n_lots] = np.cumsum(weights) / weights.sum()
             law["cdf"][0, n_lots - 1 :] = 1.0
+            law["guide"] = np.searchsorted(law["cdf"][0], np.arange(GUIDE) / GUIDE)
             law["mean_shares"] = self._lot_shares * (lots * weights).sum() / weights.sum()
         return law
 

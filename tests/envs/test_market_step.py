@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from glasspool.agents.router import AlwaysPost, LitVwap, RandomRouter
 from glasspool.agents.rule_based import RuleSor
 from glasspool.configs.rule_sor import RuleSorConfig
+from glasspool.envs.fills import draw_size
 from glasspool.envs.market import Market, step_proposals, stream_key
 from glasspool.envs.state import COMPONENTS, IN_SLOT, NODE, Batch
 from glasspool.envs.vector_env import EpisodeBatch
@@ -628,3 +629,14 @@ def test_paper_impact_of_two_takes(market_with: MarketWith, plain: dict[str, Any
     assert b.cost_bps[0, C["transient"]] == pytest.approx(0.5 * 15.0, abs=1e-12)
     step_once(market, b, obs, {"LIT:take": 1_000.0})
     assert b.cost_bps[0, C["transient"]] == pytest.approx(0.5 * 15.0 + 0.5 * (15.0 + 15.0), abs=1e-12)
+
+
+def test_a_drawn_size_is_the_inverse_of_its_law(base_market: Market) -> None:
+    """The guide table only says where to begin: every size is the least one whose probability reaches u."""
+    u = np.concatenate(
+        [np.linspace(1e-9, 1 - 1e-9, 999), np.arange(1, 256) / 256, np.nextafter(np.arange(1, 256) / 256, 0)]
+    )
+    for law in base_market.rules.size_law:
+        sizes = [draw_size(law, 100, float(x)) for x in u]
+        if law["n_lots"]:
+            assert sizes == (100 * (1 + np.searchsorted(law["cdf"], u))).tolist()

@@ -118,10 +118,7 @@ class ChildEvents:
         time_s = self.facts.slot * self.market.rules.interval_s + into_slot_s
         if not inside:
             return [self.path.at(time_s + h) - print_bps for h in HORIZONS_S.values()]
-        ep, row = self.b.episode[0], self.b.tape[0, self.facts.slot]
-        base = print_bps  # of several sub-steps the print's own is not known: no displacement
-        if ep["fast_in_slot"] and ep["n_sub"] == 1:
-            base = float(row["base_bps"]) + (0.5 * float(row["eps_bps"]) if kind == POST else 0.0)
+        base = self.path.print_base_bps(self.facts.slot, kind == POST, print_bps)
         return [self.path.after_fill(time_s, base, print_bps - base, h) - print_bps for h in HORIZONS_S.values()]
 
 

@@ -52,7 +52,7 @@ class MidPath:
         self._k = int(ep["n_sub"])
         self._step_s = interval_s / self._k
         self._tape, self._nodes = b.tape[e], b.nodes[e]
-        self._replayed = bool(ep["replayed"])
+        self._replayed, self._in_slot = bool(ep["replayed"]), bool(ep["fast_in_slot"])
         self._sigma = (0.0, 0.0) if self._replayed else (float(ep["sigma_fast_bps"]), float(ep["sigma_slow_bps"]))
         self._tau = float(ep["tau_fast_s"]), float(ep["tau_slow_s"])
         self._key = np.uint64(derive(ep["key"], _STREAM_PATH))
@@ -78,6 +78,14 @@ class MidPath:
         left = max(0.0, 1.0 - horizon_s / max(end_s - time_s, 1e-9))
         apart = base_bps - self.at(time_s)
         return self.at(time_s + horizon_s) + left * apart + displaced_bps * math.exp(-horizon_s / self._tau[0])
+
+    def print_base_bps(self, slot: int, post: bool, print_bps: float) -> float:
+        """Where a fill inside `slot` would have printed without its displacement; of several sub-steps the print's own
+        is not known, so there it is taken to have none."""
+        row = self._tape[slot]
+        if self._k > 1 or not self._in_slot:
+            return print_bps
+        return float(row["base_bps"]) + (0.5 * float(row["eps_bps"]) if post else 0.0)
 
     def _ends(self, i: int) -> tuple[list[float], list[_Vector]]:
         return [i * self._step_s, (i + 1) * self._step_s], [self._node(i), self._node(i + 1)]

@@ -107,7 +107,7 @@ def calibrate_files(
         title, _curves(measured), rows, achieved, measured if isinstance(measured, CalibratedClass) else None
     )
     files = (out, out.with_name(f"{out.stem}_fit.csv"), out.with_name(f"{out.stem}_fit.html"))
-    _write_all(dict(zip(files, (text, _csv(rows, table_rows), page), strict=True)))
+    write_whole(dict(zip(files, (text, _csv(rows, table_rows), page), strict=True)))
     return Calibration(rows, table_rows, market, files, findings)
 
 
@@ -261,7 +261,7 @@ def _check_place(out: Path) -> None:
         raise UserError(f"{out}: cannot be written: it is a folder. Name a file.")
 
 
-def _write_all(texts: Mapping[Path, str]) -> None:
+def write_whole(texts: Mapping[Path, str]) -> None:
     """All files are written under other names first, then renamed; the market last."""
     parts = {path: path.with_name(f".{path.name}.part") for path in texts}
     try:
@@ -277,4 +277,4 @@ def _write_all(texts: Mapping[Path, str]) -> None:
         ) from error
 
 
-__all__ = ["Calibration", "calibrate_files"]
+__all__ = ["Calibration", "calibrate_files", "write_whole"]

@@ -30,7 +30,7 @@ MARKOUT_PRIOR_WEIGHT = 60.0
 
 
 @leaf
-def _fill_prob(mean_arrivals: float, log_sd: float) -> float:
+def fill_prob(mean_arrivals: float, log_sd: float) -> float:
     """E[1 - exp(-m e^(s z - s^2/2))] over a standard normal z, by quadrature: m arrivals in the mean, log-normal
     noise."""
     prob = 0.0
@@ -74,7 +74,7 @@ def expected_fill_rate(rules: Rules, b: Batch, e: int, v: int, card: int) -> flo
     noise_var = settings.slot_volume_log_sd**2 + settings.day_volume_log_sd**2
     if card == 2:
         run_var = (2.0 * ven.gamma_run_bps) ** 2 / max(ep.vol_bps**2 * dt, 1e-12)  # of the factor for the price's run
-        return _fill_prob(rate * dt, math.sqrt(ven.kappa_slow**2 + noise_var + run_var))
+        return fill_prob(rate * dt, math.sqrt(ven.kappa_slow**2 + noise_var + run_var))
     sd_g, load = settings.supply_noise[0], settings.supply_volume_load
     noise_var += sd_g * sd_g + 2.0 * load * sd_g * settings.slot_volume_log_sd  # supply moves with the slot's volume
     lots = typical_child_lots(rules, ep)
@@ -84,10 +84,10 @@ def expected_fill_rate(rules: Rules, b: Batch, e: int, v: int, card: int) -> flo
     match = p * size_tail(informed, least) + (1.0 - p) * size_tail(law, least)
     slow_var, both_var = ven.kappa_slow**2, ven.kappa_fast**2 + ven.kappa_slow**2
     if card == 0:
-        fresh = _fill_prob(rate * match * ven.life_s * -math.expm1(-dt / ven.life_s), math.sqrt(both_var + noise_var))
+        fresh = fill_prob(rate * match * ven.life_s * -math.expm1(-dt / ven.life_s), math.sqrt(both_var + noise_var))
         stays = math.exp(-dt / ven.life_s)
     else:
-        fresh = _fill_prob(rate * match * dt, math.sqrt(slow_var + noise_var))
+        fresh = fill_prob(rate * match * dt, math.sqrt(slow_var + noise_var))
         stays = 1.0
     run, staying = 0.0, 1.0  # children that one contra order fills before it, or the order, is used up or gone
     for k in range(min(max(1, law.n_lots, informed.n_lots), ep.n_slots)):

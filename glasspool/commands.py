@@ -159,11 +159,15 @@ def report(folder: Annotated[Path, typer.Argument(help="Evaluation folder.")]) -
 
 @app.command()
 def calibrate(
-    files: Annotated[
-        list[Path],
-        typer.Argument(help="LOBSTER pairs or trade-and-quote files (or their folder), or bars of 1, 5 or 15 minutes."),
-    ],
     out: Annotated[Path, typer.Option(help="Market YAML to write; table and plots go beside it.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="LOBSTER pairs or trade-and-quote files (or their folder), or bars of 1, 5 or 15 minutes."),
+    ] = None,
+    fills: Annotated[
+        Path | None,
+        typer.Option(help="Own child orders, fills and misses (docs/data.md): the pools are fitted to them."),
+    ] = None,
     symbol: Annotated[str | None, typer.Option(help="The name, where the files hold several.")] = None,
     volume_curve: Annotated[
         Path | None, typer.Option(help="Volumes by bin (bin_start, then a column a day) for volume curve and noise.")
@@ -178,13 +182,30 @@ def calibrate(
     ] = True,
     json_file: Json = None,
 ) -> None:
-    """Fit a market to recorded days or bars (statistics only) and check it: YAML, table of targets, page of plots."""
+    """Fit a market to recorded days, bars or own fills (statistics only) and check it: YAML, table, page of plots."""
+    from .configs.errors import UserError
     from .console import console_beside, print_table, write_json
     from .envs.calibration_run import calibrate_files
 
+    if not files:
+        if fills is None:
+            raise UserError("nothing to calibrate on. Name market files, or own fills with --fills FILE, or both.")
+        if volume_curve is not None or fees:
+            raise UserError(
+                "--volume-curve and --fees need market files beside --fills. Name them, or leave these out."
+            )
+        found = _calibrate_fills(fills, out, base, None, json_file)
+        if json_file is not None:
+            write_json(json_file, found)
+        return
+    if fills is not None:
+        from .tca.fills import read_fills
+
+        read_fills(fills)  # a bad cell is named before the long part
     result = calibrate_files(
         files, out, base=base, symbol=symbol, volume_table=volume_curve, fees=fees or [], check=check
     )
+    own = _calibrate_fills(fills, out, base, out, json_file) if fills is not None else {}
     if json_file != "-" and result.findings:
         columns = list(result.findings[0])
         print_table("the data", columns, [list(row.values()) for row in result.findings])
@@ -200,6 +221,7 @@ def calibrate(
     if json_file is not None:
         write_json(json_file, {
             "targets": [row.as_row() for row in result.rows], "measured": result.measured, "data": result.findings,
+            **own,
         })  # fmt: skip
     console = console_beside(json_file)
     claimed = [row for row in result.rows if row.holds is not None]
@@ -207,6 +229,26 @@ def calibrate(
         console.print(f"{len(claimed) - len(result.missed)} of {len(claimed)} targets hold", highlight=False)
     for path in result.files:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
+
+
+def _calibrate_fills(
+    fills: Path, out: Path, base: str, fitted: Path | None, json_file: str | None
+) -> dict[str, object]:
+    """Fit the pools to own fills, print their table and what was written; the table for a JSON file."""
+    from .agents.own_fills import COLUMNS, add_own_fills
+    from .console import console_beside, print_table
+
+    own = add_own_fills(fills, out, base=base, fitted=fitted)
+    cells = [[_digits(row[column]) for column in COLUMNS] for row in own.rows]
+    if json_file != "-":
+        print_table("own fills, 95 % intervals clustered by parent", list(COLUMNS), cells)
+    console = console_beside(json_file)
+    counted = ", ".join(f"{count:,} {code}" for code, count in own.warnings.items()) or "no warnings"
+    console.print(f"stock class behind the pools: {own.stock}; {fills.name}: {counted}", highlight=False)
+    if fitted is None:
+        for path in own.files:
+            console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    return {"own_fills": own.rows, "stock_class": own.stock, "fills_warnings": own.warnings}
 
 
 def _digits(value: object) -> str | None:

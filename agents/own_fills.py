@@ -1,0 +1,186 @@
+"""`glasspool calibrate --fills`: a market whose pools are what own orders and their misses say of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from ..configs.errors import UserError
+from ..configs.loading import find_config, load_market
+from ..configs.market import DarkPoolConfig, MarketConfig, StockConfig
+from ..envs.calibration_run import write_whole
+from ..tca.fills import Fills, read_fills
+from ..tca.pool_fit import PoolFit, fit_pools, fitted_pool, leak_identified
+from ..tca.venue_estimates import Estimate, VenueEstimates, venue_estimates
+
+COLUMNS = ("venue", "what", "value", "lo", "hi", "n", "parents", "market")
+_CSV = ("statistic", "target", "tolerance", "achieved", "error", "holds", "standing")
+_UNITS = {"fill rate, orders": "frac", "fill rate, shares": "frac", "supply_frac": "share of volume",
+          "gamma_fast": "bps, + = adverse", "gamma_slow": "bps, + = adverse",
+          "leakage at 10 s": "bps, + = the price runs away", "leak_weight": "1"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OwnFills:
+    """What a calibration on own fills found and wrote."""
+
+    rows: list[dict[str, str | float | int | None]]  # COLUMNS; 95 % intervals clustered by parent
+    market: MarketConfig
+    stock: str  # class whose volume, alphas and noise stand behind the pools
+    warnings: dict[str, int]
+    files: tuple[Path, ...]
+
+
+def add_own_fills(path: Path, out: Path, *, base: str, fitted: Path | None) -> OwnFills:
+    """Fit the pools of a market to own fills and write it to `out`, its table to `<stem>_fit.csv`.
+
+    Args:
+        path: the fills, by the contract of docs/data.md.
+        out: market YAML.
+        base: market that lends what fills cannot tell, where `fitted` is None.
+        fitted: a market that was just calibrated on the tape; its text is kept, its pools are replaced.
+
+    Raises:
+        UserError: the file breaks a rule, holds no dark venue, or a place cannot be written to.
+    """
+    fills = read_fills(path)
+    if not fills.dark.any():
+        raise UserError(
+            f"{path}: no row with venue_type dark, so there is no pool to fit. Check the column venue_type."
+        )
+    market = load_market(str(fitted) if fitted is not None else find_config(base, "markets"))
+    stock = nearest_class(fills, market)
+    fits = fit_pools(fills, market, stock)
+    names = _names(fits, market)
+    pools = {fit.venue: fitted_pool(fit, market, stock, names[fit.venue]) for fit in fits}
+    text = _market_text(path, fills, fits, pools, stock, base, out, fitted)
+    table = [*_venue_rows(venue_estimates(fills)), *(row for fit in fits for row in _pool_rows(fit, pools[fit.venue]))]
+    files = (out, out.with_name(f"{out.stem}_fit.csv"))
+    before = files[1].read_text() if fitted is not None else ",".join(_CSV) + "\n"
+    write_whole({out: text, files[1]: before + _csv(table)})
+    return OwnFills(table, load_market(str(out)), stock.name, fills.warnings, files)
+
+
+def nearest_class(fills: Fills, market: MarketConfig) -> StockConfig:
+    """The market's class nearest to the fills in price and quoted spread (logarithms)."""
+    mid2 = fills.mid2_e6
+    quoted = (mid2 > 0) & (fills.ask_e6 > fills.bid_e6)
+    if not quoted.any():
+        return market.stocks[0]
+    price = float(np.median(mid2[quoted])) / 2e6
+    spread = float(np.median(2e4 * (fills.ask_e6 - fills.bid_e6)[quoted] / mid2[quoted]))
+    return min(
+        market.stocks,
+        key=lambda s: abs(math.log(s.price_usd / price)) + abs(math.log(s.spread_bps / max(spread, 1e-3))),
+    )
+
+
+def _names(fits: list[PoolFit], market: MarketConfig) -> dict[str, str]:
+    """A market never carries a real venue's name: pools that the base does not know become XQDA, XQDB, ..."""
+    known = {pool.name for pool in market.dark_pools}
+    free = (f"XQD{chr(65 + i)}" for i in range(26))
+    return {fit.venue: fit.venue if fit.venue in known or fit.venue.startswith("XQ") else next(free) for fit in fits}
+
+
+def _market_text(
+    path: Path, fills: Fills, fits: list[PoolFit], pools: dict[str, DarkPoolConfig], stock: StockConfig, base: str,
+    out: Path, fitted: Path | None,
+) -> str:  # fmt: skip
+    if fitted is not None:
+        lines = _without(fitted.read_text().splitlines(), ("dark_pools", "dark_slots", "randomisation"))
+    else:
+        lines = ["# Statistics only. Written by `glasspool calibrate --fills`.", f"base: {base}", f"name: {out.stem}"]
+        only = yaml.safe_dump([stock.model_dump(mode="json") | {"probability": 1.0}], sort_keys=False, width=10**6)
+        lines += [f"# class {stock.name!r} of the base, nearest in price and spread", "stocks:"]
+        lines += [f"  {line}" for line in only.splitlines()]
+    n_parents = len(np.unique(fills.parent))
+    lines += [
+        f"# from own fills: {path.name}, {len(fills):,} rows, {n_parents:,} parents; 95 %, clustered by parent.",
+        "# Life of resting orders, sizes and minimum quantities are the base's.",
+        "dark_slots: []", "randomisation: null", "dark_pools:",
+    ]  # fmt: skip
+    for fit in fits:
+        pool = pools[fit.venue]
+        lines.append(f"  # {pool.name}: {fit.n_children:,} children, {fit.n_filled:,} with a fill; {_said(fit)}")
+        changed = pool.model_dump(mode="json", exclude_defaults=True)
+        lines.append("  - " + yaml.safe_dump(changed, default_flow_style=True, sort_keys=False, width=10**6).strip())
+    return "\n".join(lines) + "\n"
+
+
+def _without(lines: list[str], keys: tuple[str, ...]) -> list[str]:
+    """A market's text without these top-level blocks and the comments above them."""
+    kept: list[str] = []
+    skipping = False
+    for line in lines:
+        if line and not line[0].isspace() and not line.startswith(("#", "-")):
+            skipping = line.split(":")[0] in keys
+            while skipping and kept and kept[-1].startswith("#"):
+                kept.pop()
+        elif line.startswith("#"):
+            skipping = False
+        if not skipping:
+            kept.append(line)
+    return kept
+
+
+def _said(fit: PoolFit) -> str:
+    parts = [f"supply_frac {_interval(fit.supply_frac)}", f"Gamma_fast {_interval(fit.gamma_fast_bps)} bps",
+             f"Gamma_slow {_interval(fit.gamma_slow_bps)} bps"]  # fmt: skip
+    parts.append(f"leak_weight {_interval(fit.leak_weight)}{'' if leak_identified(fit) else ', kept from the base'}")
+    return "; ".join(parts)
+
+
+def _interval(e: Estimate) -> str:
+    if e.value is None:
+        return "not identified"
+    return (
+        f"{e.value:.4g} [{e.lo:.4g}, {e.hi:.4g}]" if e.lo is not None and e.hi is not None else f"{e.value:.4g} [few]"
+    )
+
+
+def _row(venue: str, what: str, e: Estimate, market: float | None = None) -> dict[str, str | float | int | None]:
+    unit = _UNITS.get(what, "bps, + = benefit")
+    return {"venue": venue, "what": f"{what} ({unit})", "value": e.value, "lo": e.lo, "hi": e.hi, "n": e.n,
+            "parents": e.n_parents, "market": market}  # fmt: skip
+
+
+def _venue_rows(estimates: list[VenueEstimates]) -> list[dict[str, str | float | int | None]]:
+    rows = []
+    for v in estimates:
+        if v.order_type == "take":
+            continue
+        name = f"{v.venue}:{v.order_type}"
+        rows += [
+            _row(name, "fill rate, orders", v.fill_rate_orders),
+            _row(name, "fill rate, shares", v.fill_rate_shares),
+        ]
+        rows += [_row(name, f"markout at {h:g} s", e) for h, e in sorted(v.markout_bps.items()) if e.n]
+    return rows
+
+
+def _pool_rows(fit: PoolFit, pool: DarkPoolConfig) -> list[dict[str, str | float | int | None]]:
+    return [
+        _row(fit.venue, "supply_frac", fit.supply_frac, pool.supply_frac),
+        _row(fit.venue, "gamma_fast", fit.gamma_fast_bps), _row(fit.venue, "gamma_slow", fit.gamma_slow_bps),
+        _row(fit.venue, "leakage at 10 s", fit.leakage_bps),
+        _row(fit.venue, "leak_weight", fit.leak_weight, pool.leak_weight),
+    ]  # fmt: skip
+
+
+def _csv(rows: list[dict[str, str | float | int | None]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _CSV, lineterminator="\n")
+    for row in rows:
+        at = f"own fills: 95 % [{row['lo']}, {row['hi']}]" if row["lo"] is not None else "own fills: no interval"
+        name, standing = f"{row['venue']} {row['what']}", f"{at}, n {row['n']}, {row['parents']} parents"
+        writer.writerow({"statistic": name, "target": row["value"], "achieved": row["market"], "standing": standing})
+    return text.getvalue()
+
+
+__all__ = ["COLUMNS", "OwnFills", "add_own_fills", "nearest_class"]

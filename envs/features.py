@@ -16,7 +16,7 @@ import numpy as np
 
 from .compiled import compiled, leaf
 from .controls import mask_of
-from .scorecard import CARD_OF, shrunk_fill_rate, shrunk_markout_hs
+from .scorecard import CARD_OF, show
 from .state import POST, TAKE, Batch
 from .venues import Route, Rules
 
@@ -141,14 +141,15 @@ def observe_rows(rules: Rules, b: Batch, first: int, last: int, out: np.ndarray,
             masked[e, r] = mask_of(settings, ep, order, row, ven, card, kind) != 0
             log_rate, markout, evidence = 0.0, 0.0, 0.0
             if kind != TAKE:
-                log_rate = math.log10(shrunk_fill_rate(card, which))
-                markout = shrunk_markout_hs(card)
-                evidence = math.log10(1.0 + card.markouts)
+                show(card, which)
+                log_rate, markout, evidence = card.log_fill_rate, card.shrunk_markout_hs, card.log_evidence
             fee = ven.post_fee_bps if kind == POST else ven.take_fee_bps
-            age_s = order.slot * settings.interval_s - state.last_visit_s
+            age = 1.0
+            if state.last_visit_s > -math.inf:
+                age = 1.0 - math.exp((state.last_visit_s - order.slot * settings.interval_s) / 30.0)
             out[to, at] = _clipped(N_GLOBAL, log_rate)
             out[to, at + 1] = _clipped(N_GLOBAL + 1, markout)
             out[to, at + 2] = _clipped(N_GLOBAL + 2, fee / half)
             out[to, at + 3] = _clipped(N_GLOBAL + 3, evidence)
-            out[to, at + 4] = _clipped(N_GLOBAL + 4, 1.0 - math.exp(-age_s / 30.0))
+            out[to, at + 4] = _clipped(N_GLOBAL + 4, age)
             out[to, at + 5] = _clipped(N_GLOBAL + 5, state.last_filled_frac)

@@ -57,6 +57,8 @@ def start_order(rules: Rules, b: Batch, e: int) -> None:
         state, venue = b.venue_state[e, v], b.venue[e, v]
         state.last_visit_s, state.leftover_shares, state.last_filled_frac = -math.inf, 0, 0.0
         state.regime = 0
+        for card in range(3):
+            b.card[e, v, card].shown = 0
         if venue.has_regime == 1:
             state.regime = 1 if uniform(derive(venue.key, _REGIME), 0, 0) < 0.5 else -1
     for i in range(b.n_pending.shape[1]):
@@ -194,6 +196,7 @@ def work_rows(rules: Rules, b: Batch, first: int, last: int) -> None:
             if which >= 0:
                 card = cards[e, v, which]
                 card.attempts += 1
+                card.shown = 0
                 if filled > 0:
                     card.filled += 1
                     slot = (n + settings.markout_lag + (1 if inside > 0 else 0)) & ring_mask

@@ -162,9 +162,20 @@ def shrunk_markout_hs(row: Row) -> float:
 
 
 @leaf
+def show(row: Row, card: int) -> None:
+    """Compute the row's features, if it changed: logarithms cost more than all else of an observation."""
+    if row.shown == 0:
+        row.log_fill_rate = math.log10(shrunk_fill_rate(row, card))
+        row.shrunk_markout_hs = shrunk_markout_hs(row)
+        row.log_evidence = math.log10(1.0 + row.markouts)
+        row.shown = 1
+
+
+@leaf
 def settle(card: Row, side: float, mid_bps: float, print_mid_bps: float, unit_bps: float) -> None:
     """A markout has become known: the mid's move since the print, signed, in half spreads of the day."""
     card.markouts += 1
+    card.shown = 0
     card.markout_hs_sum += side * (mid_bps - print_mid_bps) / unit_bps
 
 

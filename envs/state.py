@@ -93,7 +93,11 @@ VENUE_STATE = np.dtype([
     ("last_visit_s", "f8"), ("leftover_shares", "i8"), ("last_filled_frac", "f8"), ("regime", "i8"),
 ])
 
-CARD = np.dtype([("attempts", "i8"), ("filled", "i8"), ("markouts", "i8"), ("markout_hs_sum", "f8")])
+CARD = np.dtype([
+    ("attempts", "i8"), ("filled", "i8"), ("markouts", "i8"), ("markout_hs_sum", "f8"),
+    ("shown", "i8"),               # 0: changed since the features below were computed
+    ("log_fill_rate", "f8"), ("shrunk_markout_hs", "f8"), ("log_evidence", "f8"),
+])
 PENDING = np.dtype([("venue", "i4"), ("card", "i4"), ("mid_bps", "f8")])  # a print whose 10 s markout is not known yet
 
 VENUE_TOTAL = np.dtype([("attempts", "i8"), ("filled_orders", "i8"), ("routed_shares", "i8"), ("filled_shares", "i8")])

@@ -20,9 +20,10 @@ from glasspool.envs.features import (
     ROUTE_FEATURES,
     observation_bounds,
     observation_names,
+    observe_rows,
     schema_sha256,
 )
-from glasspool.envs.market import Market, restart_row, stream_key
+from glasspool.envs.market import Market, restart_row, step_proposals, stream_key
 from glasspool.envs.routing_state import RoutingState
 from glasspool.envs.vector_env import EpisodeBatch, spaces_of
 
@@ -144,3 +145,19 @@ def test_behind_schedule_is_positive(base_market: Market) -> None:
     b.tape["schedule_now"][0, 0], b.tape["schedule_next"][0, 0] = 0.97, 0.96
     restart_row(base_market.rules, b, 0, core.obs)
     assert core.obs[0, :4] == pytest.approx([1.0, 1.0, 0.03, math.log2(1 + 4)], abs=1e-9)
+
+
+def test_what_is_kept_of_a_scorecard_is_what_it_says(base_market: Market) -> None:
+    """Features of a row are computed again only when it changes: forgetting all of them must change nothing."""
+    b, obs = base_market.batch(30)
+    base_market.reset(stream_key(4, "test"), np.arange(30), np.arange(30), b, obs)
+    work, weights = np.full(30, 300.0), np.zeros((30, len(base_market.routes)))
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        weights[:] = rng.random(weights.shape)
+        step_proposals(base_market.rules, b, work, weights, obs)
+        again, active = obs.copy(), b.order["active"] == 1
+        b.card["shown"] = 0
+        observe_rows(base_market.rules, b, 0, 30, again, 0)
+        assert (again[active] == obs[active]).all()
+    assert (b.card["attempts"] > 0).any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -18,7 +19,8 @@ from glasspool.agents.bundle import Bundle
 from glasspool.agents.evaluation import run_router
 from glasspool.agents.explaining import write_decision_log
 from glasspool.agents.outcomes import deal
-from glasspool.agents.redecision import Redecider
+from glasspool.agents.redecision import Redecider, _Decision
+from glasspool.agents.redecision import _facts as redecided_facts
 from glasspool.agents.router import RandomRouter, ScoreRouter
 from glasspool.agents.runtime import AdditiveRuntime
 from glasspool.configs.errors import UserError
@@ -26,8 +28,10 @@ from glasspool.configs.experiment import ExperimentConfig
 from glasspool.configs.loading import load_market
 from glasspool.envs.features import FEATURES
 from glasspool.envs.market import Market
-from glasspool.explain.decision import Child
+from glasspool.explain.counterfactual import LEVERS, observation_at
+from glasspool.explain.decision import Child, decide
 from glasspool.explain.decision_log import DecisionLog, read_log
+from glasspool.explain.facts import Limits, Parent, is_dark
 from glasspool.explain.lit_alternative import COST_PARTS
 from glasspool.explain.verification import verify_log
 
@@ -248,6 +252,47 @@ def test_one_log_is_written_like_another(market: Market, runtime: AdditiveRuntim
         run_facts={"policy_sha256": "0" * 64},
     )
     assert path.read_bytes() == log.read_bytes()
+
+
+# --- counterfactuals
+
+
+def flipped_kind(
+    market: Market, runtime: AdditiveRuntime, parent: dict[str, Any], body: dict[str, Any], value: str
+) -> str | None:
+    """Whether the decision goes lit or dark with the flip's quantity at `value`, by deciding again."""
+    limits, flip = Limits.of(market), body["flip"]
+    logged = _Decision.model_validate(body)
+    start = int(parent["start_ns"])
+    order = Parent(
+        parent["parent_id"], parent["symbol"], 1 if parent["side"] == "buy" else -1, parent["ordered_shares"],
+        parent["adv_shares"], parent["n_slots"], parent["tick_e6"], start,
+    )  # fmt: skip
+    known = redecided_facts(logged, limits, order)
+    seen = observation_at(known.observation, limits, flip["lever"], flip["route"], value)
+    chosen = decide(runtime, limits, order, dataclasses.replace(known, observation=seen)).chosen
+    return None if chosen is None else "dark" if is_dark(limits.routes[chosen]) else "lit"
+
+
+def test_every_stated_counterfactual_turns_the_decision_and_a_step_nearer_does_not(
+    market: Market, runtime: AdditiveRuntime, records: Records
+) -> None:
+    """On every decision of the log, by deciding again with the one quantity changed (not by the scores alone)."""
+    parents = {p["parent_id"]: p for p in bodies(records, "parent")}
+    levers, told = set(), 0
+    for body in bodies(records, "decision"):
+        if (flip := body["flip"]) is None:
+            continue
+        parent = parents[body["parent_id"]]
+        here = "dark" if flip["to"] == "lit" else "lit"
+        assert flipped_kind(market, runtime, parent, body, flip["value"]) == flip["to"]
+        assert flipped_kind(market, runtime, parent, body, flip["before"]) == here
+        assert flip["value"] in body["counterfactual"] and flip["leader"] in body["counterfactual"]
+        levers.add((flip["lever"], flip["to"]))
+        told += 1
+    assert told > 150
+    assert {lever for lever, _ in levers} == {lever.name for lever in LEVERS}
+    assert {to for _, to in levers} == {"lit", "dark"}
 
 
 # --- refusals

@@ -25,6 +25,7 @@ from ..explain.lit_alternative import Costs, lit_alternative
 from ..explain.records import control_body, lit_outcome_body, parent_body, run_body
 from .baseline import Baseline
 from .decision_table import DecisionTable
+from .integrated_gradients import MlpScorer
 from .outcomes import LitOutcomes, child_events
 from .runtime import AdditiveRuntime
 
@@ -40,7 +41,7 @@ def write_decision_log(
     """Work `orders` episodes of a stream and log every decision; `<path>` with the suffix .parquet is its table.
 
     Args:
-        runtime: an AdditiveRuntime for this market's routes.
+        runtime: an AdditiveRuntime or an MlpScorer for this market's routes.
         run_facts: see explain.records.RUN_FACTS; `seeds` is set here.
         progress: called with the number of orders done.
 
@@ -50,14 +51,14 @@ def write_decision_log(
     Raises:
         UserError: a policy that is not additive, or one for another number of routes, or fewer than one order.
     """
-    if not isinstance(runtime, AdditiveRuntime):
+    if not isinstance(runtime, AdditiveRuntime | MlpScorer):
         raise UserError(
-            f"policy {policy_id}: only additive policies are explained in this version, this is "
-            f"{type(runtime).__name__}. Train with agent.policy = additive."
+            f"policy {policy_id}: only additive and MLP policies can be explained, this is {type(runtime).__name__}. "
+            "Name a run folder or a bundle."
         )
-    if len(runtime.kind) != len(market.routes):
+    if runtime.n_routes != len(market.routes):
         raise UserError(
-            f"policy {policy_id} scores {len(runtime.kind)} routes, but market {market.config.name} has "
+            f"policy {policy_id} scores {runtime.n_routes} routes, but market {market.config.name} has "
             f"{len(market.routes)}. Use a policy with venue-shared functions (agent.share_venues)."
         )
     if orders < 1:
@@ -101,8 +102,8 @@ class _Worker:
     """Works one order after another in a batch of one."""
 
     def __init__(
-        self, market: Market, runtime: AdditiveRuntime, policy_id: str, log: DecisionLog, table: DecisionTable,
-        counts: dict[str, int],
+        self, market: Market, runtime: AdditiveRuntime | MlpScorer, policy_id: str, log: DecisionLog,
+        table: DecisionTable, counts: dict[str, int],
     ) -> None:  # fmt: skip
         self.market, self.runtime, self.policy_id, self.log, self.table = market, runtime, policy_id, log, table
         self.limits = Limits.of(market)

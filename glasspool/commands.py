@@ -100,12 +100,12 @@ def export(
 
 @app.command()
 def explain(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, or a run folder (an MLP has no bundle).")],
     market: Annotated[str | None, typer.Option(help="Another market: a YAML file or a packaged name.")] = None,
     orders: Annotated[int, typer.Option(min=1, help="Parents to work and log.")] = 3,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the held-out stream.")] = 1_000,
     shapes: Annotated[
-        bool, typer.Option("--shapes", help="Print the policy's one-feature functions as tables.")
+        bool, typer.Option("--shapes", help="Print the one-feature functions as tables; plots in shapes.html.")
     ] = False,
     out: Out = None,
 ) -> None:
@@ -113,11 +113,12 @@ def explain(
     from .agents import jobs
 
     if shapes:
-        jobs.print_shapes(bundle)
+        typer.echo(f"plots: {jobs.shapes_job(bundle, out)}")
         if out is None:
             return
     path = jobs.explain_job(bundle, market=market, orders=orders, seed=seed, out=out)
-    typer.echo(f"log: {path}\ncheck it: glasspool audit verify {path} --bundle {bundle}")
+    beside = f" --bundle {bundle}" if (bundle / "manifest.json").is_file() else ""
+    typer.echo(f"log: {path}\ncheck it: glasspool audit verify {path}{beside}")
 
 
 @audit.command("verify")

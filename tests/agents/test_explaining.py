@@ -304,7 +304,8 @@ def test_what_cannot_be_explained_is_refused_and_nothing_is_left_behind(
     path = tmp_path / "decisions.jsonl"
     few = AdditiveRuntime(runtime.table_e9, runtime.bias_e9, runtime.kind[:3], runtime.kind_names)
     for policy, orders, message in (
-        (RandomRouter(), 1, "only additive policies"), (few, 1, "scores 3 routes"), (runtime, 0, "at least one order"),
+        (RandomRouter(), 1, "only additive and MLP policies"), (few, 1, "scores 3 routes"),
+        (runtime, 0, "at least one order"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=message):
             write_decision_log(market, policy, path, orders=orders, seed=1, stream="test", policy_id="t-s1")

@@ -26,7 +26,7 @@ from ..explain.records import control_body, lit_outcome_body, parent_body, run_b
 from .baseline import Baseline
 from .decision_table import DecisionTable
 from .integrated_gradients import MlpScorer
-from .outcomes import LitOutcomes, child_events
+from .outcomes import BaselineOutcome, LitOutcomes, child_events
 from .runtime import AdditiveRuntime
 
 FIRST_DATE = datetime.date(2026, 3, 2)  # synthetic: order i of a log is worked on the i-th weekday from here
@@ -137,7 +137,8 @@ class _Worker:
     def _decide_and_step(self, parent: Parent, facts: Facts, state: RoutingState, close_ns: int) -> Decision:
         market, b = self.market, self.b
         d = decide(self.runtime, self.limits, parent, facts)
-        lit = lit_alternative(self.limits, facts, Costs.of(market, b, 0, facts), d.released)
+        costs = Costs.of(market, b, 0, facts)
+        lit = lit_alternative(self.limits, facts, costs, d.released)
         body = decision_body(
             self.limits, parent, facts, d, self.runtime, policy_id=self.policy_id,
             baseline=self.baseline.body(b, self.obs, state), lit_alternative=lit,
@@ -146,6 +147,7 @@ class _Worker:
         self.log.append("decision", now_ns, body)
         for control in body["controls"]:
             self.log.append("control", now_ns, control_body(body["decision_id"], control))
+        other = BaselineOutcome.of(market, b, *self.baseline.proposal())
         outcomes = LitOutcomes.of(market, b, lit, d.released) if lit is not None else None
         events = child_events(market, b, parent, facts, d, body["decision_id"], self.limits, close_ns)
         self._work[0], self._weights[0] = d.work_shares, d.weights
@@ -157,6 +159,14 @@ class _Worker:
         if outcomes is not None:
             ways = outcomes.after_step([r for r, t in enumerate(market.rules.route_type) if t >= PING])
             self._later.append((end_ns, "lit_outcome", lit_outcome_body(body["decision_id"], ways)))
+        take = facts.completing_route  # what one way leaves undone is taken there
+
+        def later_e6(shares: int) -> int:
+            parts = costs.parts(self.limits.routes[take], take, shares, facts.fee_e6[take], 0)
+            return int(parts["cost_e6"] - parts["impact_e6"])
+
+        if (differs := other.after_step(body["decision_id"], d.released, later_e6)) is not None:
+            self._later.append((end_ns, "baseline_outcome", differs))
         filled = b.fill_shares[0].sum(axis=1)
         self.table.add(body, now_ns, d, filled)
         self.counts["decisions"] += 1

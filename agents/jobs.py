@@ -19,6 +19,7 @@ from ..configs.errors import UserError
 from ..configs.experiment import ExperimentConfig
 from ..configs.loading import dump_yaml, load_experiment, load_market
 from ..envs.market import Market
+from ..explain.decision_log import read_log
 from ..explain.facts import Body
 from ..explain.monotonicity import monotone_breaks
 from ..explain.shape_page import write_shape_page
@@ -26,14 +27,17 @@ from .bundle import export_bundle, load_bundle
 from .certification import certify
 from .comparison import POOLED, Learned, compare, episodes_frame, evaluation_payload, fills_frame, write_evaluation
 from .explaining import write_decision_log
+from .faithfulness import Sample, faithfulness_rows
 from .integrated_gradients import MlpScorer
 from .policies import MlpPolicy
+from .reason_outcomes import outcome_tables
 from .registry import named_router
 from .router import Router, ScoreRouter
 from .runs import default_folder, is_bundle, load_run, read_config, training_summary, write_config
 from .runtime import AdditiveRuntime
 from .training import train, training_market
 from .tuning import TuningResult, tune_rule_sor
+from .validation_page import validation_page
 
 _STDERR = Console(stderr=True)
 
@@ -302,6 +306,36 @@ def explain_job(bundle: Path, *, market: str | None, orders: int, seed: int, out
         run_facts=facts,
     )  # fmt: skip
     return path
+
+
+def validate_job(
+    bundle: Path, *, market: str | None, orders: int, seed: int, beside: Sequence[Path], out: Path | None, command: str
+) -> tuple[Path, dict[str, Any]]:
+    """Log sample orders, then measure: faithfulness, calibration of fill chances, whether reasons came true.
+
+    Args:
+        beside: runs or bundles of other training seeds, additive or MLP, with the same routes.
+    """
+    path = explain_job(bundle, market=market, orders=orders, seed=seed, out=out)
+    _, policy, config, _ = _explained(bundle, market)
+    groups: dict[str, list[AdditiveRuntime | MlpScorer]] = {"additive" if policy.exact else "mlp": [policy]}
+    for other in beside:
+        _, more, _, _ = _explained(other, market)
+        if more.n_routes != policy.n_routes:
+            raise UserError(f"{other}: scores {more.n_routes} routes, {bundle} {policy.n_routes}. Name runs alike.")
+        groups.setdefault("additive" if more.exact else "mlp", []).append(more)
+    decisions = (r["body"] for r in read_log(path) if r["type"] == "decision")
+    sample = Sample.of(decisions, 1_000)
+    payload = {
+        "policy": f"{config.name}-s{config.seed}", "orders": orders, "seed": seed, "command": command,
+        "log": str(path), "sampled_decisions": len(sample.obs),
+        "faithfulness": faithfulness_rows(groups, sample, config.agent.monotone), **outcome_tables(read_log(path)),
+    }  # fmt: skip
+    for name, text in (("validation.md", validation_page(payload)), ("validation.json", json.dumps(payload, indent=1))):
+        partial = path.parent / f".{name}.partial"
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path.parent / name)
+    return path.parent, payload
 
 
 def shapes_job(bundle: Path, out: Path | None) -> Path:

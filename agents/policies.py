@@ -28,6 +28,10 @@ class MlpPolicy:
             actor = self.forward(th.from_numpy(obs.astype(np.float32)))
         return cast("NDArray[np.float64]", actor.numpy().astype(np.float64))
 
+    def parameters(self) -> list[th.Tensor]:
+        """Of the network that scores."""
+        return list(cast("th.nn.Module", self._policy.mlp_extractor.mlp).parameters())
+
     def forward(self, obs: th.Tensor) -> th.Tensor:
         """(E, n_obs) float32 -> (E, 1 + R) mean scores, differentiable."""
         return self._policy.mlp_extractor.forward_actor(obs)

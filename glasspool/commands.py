@@ -107,18 +107,40 @@ def explain(
     shapes: Annotated[
         bool, typer.Option("--shapes", help="Print the one-feature functions as tables; plots in shapes.html.")
     ] = False,
+    validate: Annotated[
+        bool, typer.Option("--validate", help="Measure the explanations on that log; exit 1 when a check fails.")
+    ] = False,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="Another training seed's run or bundle, for --validate; may be repeated.")
+    ] = None,
     out: Out = None,
+    json_file: Json = None,
 ) -> None:
-    """Log every decision of sample orders with its exact explanation (decisions.jsonl and .parquet)."""
+    """Log every decision of sample orders with its explanation (decisions.jsonl and .parquet); plot; validate."""
     from .agents import jobs
 
     if shapes:
         typer.echo(f"plots: {jobs.shapes_job(bundle, out)}")
-        if out is None:
+        if out is None and not validate:
             return
+    if validate:
+        from .agents.validation_page import validation_page
+        from .console import write_json
+
+        folder, payload = jobs.validate_job(
+            bundle, market=market, orders=orders, seed=seed, beside=beside or [], out=out, command=_command_line()
+        )
+        if json_file is not None:
+            write_json(json_file, payload)
+        if json_file != "-":
+            typer.echo(validation_page(payload))
+            typer.echo(f"written: {folder / 'validation.json'}, {folder / 'validation.md'}")
+        if any(row["holds"] is False for row in payload["faithfulness"]):
+            raise typer.Exit(1)
+        return
     path = jobs.explain_job(bundle, market=market, orders=orders, seed=seed, out=out)
-    beside = f" --bundle {bundle}" if (bundle / "manifest.json").is_file() else ""
-    typer.echo(f"log: {path}\ncheck it: glasspool audit verify {path}{beside}")
+    again = f" --bundle {bundle}" if (bundle / "manifest.json").is_file() else ""
+    typer.echo(f"log: {path}\ncheck it: glasspool audit verify {path}{again}")
 
 
 @audit.command("verify")

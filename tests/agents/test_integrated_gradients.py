@@ -74,4 +74,3 @@ def test_a_log_of_an_mlp_keeps_the_residual_and_adds_up(tmp_path: Path) -> None:
         assert c["bias_e9"] + sum(c["feature_attr_e9"].values()) + c["residual_e9"] == c["score_e9"]
         assert c["bias_e9"] + sum(c["attr_e9"].values()) + c["residual_e9"] == c["score_e9"]
     assert any(c["residual_e9"] for c in scored)
-    assert any(body["flip"] for body in bodies)  # searched on even points, without knots

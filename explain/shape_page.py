@@ -50,7 +50,7 @@ def shape_page(policy: Mapping[str, Any], title: str, monotone: str) -> str:
             f'<h2 id="f{i}">{name} <small>({escape(feature["unit"])}; {escape(feature["factor"])})</small></h2>'
             f"<p>{escape(feature['description'])}{_promise(feature['monotone'])}</p>"
             f'<div class="chart" id="c{i}"></div>'
-            f"<script>Plotly.newPlot('c{i}',{_figure(policy, feature)},{{responsive:true,displaylogo:false}})</script>"
+            f"<script>Plotly.newPlot('c{i}',{_figure(policy, feature)},{{responsive:true,displayModeBar:false}})</script>"
             f"{_table(policy, feature)}"
         )
     return (

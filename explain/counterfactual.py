@@ -129,7 +129,8 @@ def _rows(lever: Lever, route: int | None, obs: Floats, xs: Floats) -> Floats:
 def counterfactual(story: Story, scorer: Scorer) -> Flip | None:
     """The nearest turn of a decision over all levers, or None: nothing within the ranges turns it.
 
-    None too for the last slot (a control decides), and where the released route is not the leader of the open ones.
+    None too for the last slot (a control decides), where the parent's dark cap has no room for a child order, and where
+    the released route is not the leader of the open ones.
     """
     chosen = story.chosen
     if chosen is None or story.completing:
@@ -140,13 +141,19 @@ def counterfactual(story: Story, scorer: Scorer) -> Flip | None:
         return None
     dark = is_dark(routes[chosen])
     others = [r for r in ranked if is_dark(routes[r]) != dark]
-    if not others:
+    if not others or (not dark and _no_dark_room(story)):
         return None
     own = sorted(r for r in ranked if is_dark(routes[r]) == dark)
     search = _Search(story, scorer, np.array(own), np.array(sorted(others)), "lit" if dark else "dark")
     pool = chosen if dark else others[0]
     found = [search.nearest(lever, pool if lever.scoped else None) for lever in LEVERS]
     return min((f for f in found if f is not None), key=lambda f: f.distance_frac, default=None)
+
+
+def _no_dark_room(story: Story) -> bool:
+    """What is left under the parent's dark cap is too little for a child order, so no score could send one."""
+    room = int(story.limits.max_dark_frac * story.parent.ordered_shares) - story.facts.dark_shares
+    return room < min(story.limits.lot_shares, story.facts.remaining_shares)
 
 
 @dataclass(frozen=True)

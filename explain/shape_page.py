@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 COLOURS = {"take": "#c2410c", "post": "#2563eb", "ping": "#9333ea", "rest": "#0f766e", "pace": "#475569"}
 _MORE = ("#be185d", "#a16207", "#0369a1", "#4d7c0f", "#7c2d12", "#1e293b")
+_OPTIONS = "{responsive:true,displayModeBar:false}"
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;color:#1e293b;max-width:1080px;margin:2rem auto;padding:0 1rem}"
     "table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:13px;display:block;overflow-x:auto}"
@@ -50,7 +51,7 @@ def shape_page(policy: Mapping[str, Any], title: str, monotone: str) -> str:
             f'<h2 id="f{i}">{name} <small>({escape(feature["unit"])}; {escape(feature["factor"])})</small></h2>'
             f"<p>{escape(feature['description'])}{_promise(feature['monotone'])}</p>"
             f'<div class="chart" id="c{i}"></div>'
-            f"<script>Plotly.newPlot('c{i}',{_figure(policy, feature)},{{responsive:true,displayModeBar:false}})</script>"
+            f"<script>Plotly.newPlot('c{i}',{_figure(policy, feature)},{_OPTIONS})</script>"
             f"{_table(policy, feature)}"
         )
     return (

@@ -313,6 +313,15 @@ def test_a_lit_decision_says_what_would_have_sent_it_dark() -> None:
     assert flip["distance_ppm"] == pytest.approx(4e5, abs=300)
 
 
+def test_nothing_sends_dark_what_the_dark_cap_has_no_room_for() -> None:
+    """60,000 of 100,000 may go dark: with 59,901 filled no lot fits, with 59,900 one does."""
+    scorer = scorer_on("log_spread_bps", 3, 0.0, 1.0, post=0.5, take=-5.0, rest=-5.0)
+    for filled, told in ((59_901, False), (59_900, True)):
+        f = facts(observation=observed(log_spread_bps=0.2), dark_shares=filled, remaining_shares=40_000,
+                  schedule_next_frac=0.38)  # fmt: skip
+        assert (body(scorer, f)["flip"] is not None) is told
+
+
 def test_the_nearest_of_several_turns_is_told() -> None:
     """Volatility turns the rest at a quarter of its range away, its markout at half of its own."""
     scorer = scorer_on("log_vol_ratio", 4, 2.0, -2.0, post=0.0, take=-5.0, ping=-5.0)

@@ -1,7 +1,7 @@
 """Every stated counterfactual of a log, applied: does it turn the decision, and not a step nearer? Writes
 counterfactuals.md beside itself.
 
-glasspool explain BUNDLE --orders 40 --out DIR; python benchmarks/counterfactuals.py DIR/decisions.jsonl BUNDLE
+glasspool explain BUNDLE --orders 40 --out DIR; python benchmarks/counterfactuals.py BUNDLE DIR/decisions.jsonl ...
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from glasspool.explain.decision_log import read_log
 WANTED = 10_000  # stated counterfactuals
 
 
-def main(log: str, folder: str) -> None:
+def main(folder: str, *logs: str) -> None:
     bundle = load_bundle(folder)
     redecider = Redecider(bundle)
     decisions, told, turned, held = (
@@ -30,7 +30,7 @@ def main(log: str, folder: str) -> None:
     )
     none: Counter[str] = Counter()
     far: dict[tuple[str, str], list[float]] = {}
-    for record in read_log(log):
+    for redecider, record in ((r, record) for log in logs for r in [Redecider(bundle)] for record in read_log(log)):
         body = record["body"]
         if record["type"] in ("run", "parent"):
             assert redecider(record) is None
@@ -51,7 +51,7 @@ def main(log: str, folder: str) -> None:
             break
     lines = [
         "# Counterfactuals applied", "",
-        f"`python benchmarks/counterfactuals.py LOG BUNDLE`: policy {bundle.policy_id} on {bundle.config.market.name}. "
+        f"`python benchmarks/counterfactuals.py BUNDLE LOG ...`: policy {bundle.policy_id} on {len(logs)} logs. "
         f"{decisions:,} decisions, {told.total():,} with a counterfactual; each was decided again in full with its one "
         "quantity at the stated value, and a step of its last digit nearer to what it was.", "",
         "| would have gone | if changed | stated | turned when applied | not turned a step nearer | median distance |",

@@ -61,6 +61,10 @@ class Baseline:
             "justification": self._words(state, factors["size"], pool),
         }
 
+    def proposal(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Copies of the shares to work (1,) and weights (1, R) behind the last `body`."""
+        return self._work.copy(), self._weights.copy()
+
     def _pool(self, votes: NDArray[np.int64]) -> int | None:
         """The pool that the venue vote is about: the one it sends to, else the open one with the most votes."""
         rules = self.market.rules

@@ -30,6 +30,7 @@ from ..envs.market import Market
 from ..envs.venues import routes_of
 from ..explain.canonical import canonical_bytes
 from ..explain.facts import Limits
+from ..explain.monotonicity import monotone_breaks
 from .explaining import write_decision_log
 from .model_card import model_card
 from .runs import load_run
@@ -68,6 +69,7 @@ def export_bundle(run_dir: str | Path, out: str | Path, *, orders: int, seed: in
             f"{run_dir}: its policy is an MLP; only additive policies are exported in this version. "
             "Train with --set agent.policy=additive."
         )
+    check_monotone(run.policy, run.config, run_dir / "policy.zip")
     _refuse_other(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
@@ -102,7 +104,17 @@ def load_bundle(path: str | Path) -> Bundle:
         )
     config = _read_config(folder / CONFIG)
     runtime = _read_policy(folder / POLICY, manifest["policy_id"], len(routes_of(config.market)))
+    check_monotone(runtime, config, folder / POLICY)
     return Bundle(runtime, config, manifest, manifest["policy_id"])
+
+
+def check_monotone(runtime: AdditiveRuntime, config: ExperimentConfig, where: Path) -> None:
+    """Refuse tables that are not monotone where the config says so. Raises UserError with the first place."""
+    if config.agent.monotone and (breaks := monotone_breaks(runtime.table_e9, runtime.kind_names)):
+        raise UserError(
+            f"{where}: {breaks[0]}, but its config says agent.monotone ({len(breaks)} such places). Train again, or "
+            "export a run with agent.monotone=false."
+        )
 
 
 def load_runtime(path: str | Path) -> AdditiveRuntime:

@@ -26,7 +26,8 @@ from ..explain.lit_alternative import Costs, lit_alternative
 from ..explain.records import control_body, lit_outcome_body, parent_body, run_body
 from .baseline import Baseline
 from .decision_table import DecisionTable
-from .outcomes import LitOutcomes, child_events
+from .integrated_gradients import MlpScorer
+from .outcomes import BaselineOutcome, LitOutcomes, child_events
 from .runtime import AdditiveRuntime
 
 FIRST_DATE = datetime.date(2026, 3, 2)  # synthetic: order i of a log is worked on the i-th weekday from here
@@ -41,7 +42,7 @@ def write_decision_log(
     """Work `orders` episodes of a stream and log every decision; `<path>` with the suffix .parquet is its table.
 
     Args:
-        runtime: an AdditiveRuntime for this market's routes.
+        runtime: an AdditiveRuntime or an MlpScorer for this market's routes.
         run_facts: see explain.records.RUN_FACTS; `seeds` is set here.
         progress: called with the number of orders done.
 
@@ -51,14 +52,14 @@ def write_decision_log(
     Raises:
         UserError: a policy that is not additive, or one for another number of routes, or fewer than one order.
     """
-    if not isinstance(runtime, AdditiveRuntime):
+    if not isinstance(runtime, AdditiveRuntime | MlpScorer):
         raise UserError(
-            f"policy {policy_id}: only additive policies are explained in this version, this is "
-            f"{type(runtime).__name__}. Train with agent.policy = additive."
+            f"policy {policy_id}: only additive and MLP policies can be explained, this is {type(runtime).__name__}. "
+            "Name a run folder or a bundle."
         )
-    if len(runtime.kind) != len(market.routes):
+    if runtime.n_routes != len(market.routes):
         raise UserError(
-            f"policy {policy_id} scores {len(runtime.kind)} routes, but market {market.config.name} has "
+            f"policy {policy_id} scores {runtime.n_routes} routes, but market {market.config.name} has "
             f"{len(market.routes)}. Use a policy with venue-shared functions (agent.share_venues)."
         )
     if orders < 1:
@@ -102,8 +103,8 @@ class _Worker:
     """Works one order after another in a batch of one."""
 
     def __init__(
-        self, market: Market, runtime: AdditiveRuntime, policy_id: str, log: DecisionLog, table: DecisionTable,
-        counts: dict[str, int],
+        self, market: Market, runtime: AdditiveRuntime | MlpScorer, policy_id: str, log: DecisionLog,
+        table: DecisionTable, counts: dict[str, int],
     ) -> None:  # fmt: skip
         self.market, self.runtime, self.policy_id, self.log, self.table = market, runtime, policy_id, log, table
         self.limits = Limits.of(market)
@@ -138,7 +139,8 @@ class _Worker:
     def _decide_and_step(self, parent: Parent, facts: Facts, state: RoutingState, close_ns: int) -> Decision:
         market, b = self.market, self.b
         d = decide(self.runtime, self.limits, parent, facts)
-        lit = lit_alternative(self.limits, facts, Costs.of(market, b, 0, facts), d.released)
+        costs = Costs.of(market, b, 0, facts)
+        lit = lit_alternative(self.limits, facts, costs, d.released)
         body = decision_body(
             self.limits, parent, facts, d, self.runtime, policy_id=self.policy_id,
             baseline=self.baseline.body(b, self.obs, state), lit_alternative=lit,
@@ -147,6 +149,7 @@ class _Worker:
         self.log.append("decision", now_ns, body)
         for control in body["controls"]:
             self.log.append("control", now_ns, control_body(body["decision_id"], control))
+        other = BaselineOutcome.of(market, b, *self.baseline.proposal())
         outcomes = LitOutcomes.of(market, b, lit, d.released) if lit is not None else None
         events = child_events(market, b, parent, facts, d, body["decision_id"], self.limits, close_ns, self.path)
         self._work[0], self._weights[0] = d.work_shares, d.weights
@@ -158,6 +161,14 @@ class _Worker:
         if outcomes is not None:
             ways = outcomes.after_step([r for r, t in enumerate(market.rules.route_type) if t >= PING])
             self._later.append((end_ns, "lit_outcome", lit_outcome_body(body["decision_id"], ways)))
+        take = facts.completing_route  # what one way leaves undone is taken there
+
+        def later_e6(shares: int) -> int:
+            parts = costs.parts(self.limits.routes[take], take, shares, facts.fee_e6[take], 0)
+            return int(parts["cost_e6"] - parts["impact_e6"])
+
+        if (differs := other.after_step(body["decision_id"], d.released, later_e6)) is not None:
+            self._later.append((end_ns, "baseline_outcome", differs))
         filled = b.fill_shares[0].sum(axis=1)
         self.table.add(body, now_ns, d, filled)
         self.counts["decisions"] += 1

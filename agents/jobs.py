@@ -19,16 +19,25 @@ from ..configs.errors import UserError
 from ..configs.experiment import ExperimentConfig
 from ..configs.loading import dump_yaml, load_experiment, load_market
 from ..envs.market import Market
+from ..explain.decision_log import read_log
+from ..explain.facts import Body
+from ..explain.monotonicity import monotone_breaks
+from ..explain.shape_page import write_shape_page
 from .bundle import export_bundle, load_bundle
 from .certification import certify
 from .comparison import POOLED, Learned, compare, episodes_frame, evaluation_payload, fills_frame, write_evaluation
 from .explaining import write_decision_log
+from .faithfulness import Sample, faithfulness_rows
+from .integrated_gradients import MlpScorer
+from .policies import MlpPolicy
+from .reason_outcomes import outcome_tables
 from .registry import named_router
 from .router import Router, ScoreRouter
 from .runs import default_folder, is_bundle, load_run, read_config, training_summary, write_config
 from .runtime import AdditiveRuntime
 from .training import train, training_market
 from .tuning import TuningResult, tune_rule_sor
+from .validation_page import validation_page
 
 _STDERR = Console(stderr=True)
 
@@ -265,19 +274,80 @@ def certify_job(market: str, orders: int, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def explain_job(bundle: Path, *, market: str | None, orders: int, seed: int, out: Path | None) -> Path:
-    """Work sample orders with the bundle's policy and log every decision."""
-    loaded = load_bundle(bundle)
-    venue = Market(load_market(market) if market is not None else loaded.config.market)
-    runtime = _tables(_fitted(Learned(ScoreRouter(loaded.runtime), loaded.config.seed, loaded.config), venue))
-    folder = out or Path("runs") / f"explain-{loaded.policy_id}-{venue.config.name}"
+def _explained(path: Path, market: str | None) -> tuple[Market, AdditiveRuntime | MlpScorer, ExperimentConfig, Body]:
+    """(market, policy for its routes, experiment, facts of the `run` record) of a bundle or a run folder."""
+    if is_bundle(path) or not path.is_dir() or not (path / "policy.zip").is_file():
+        loaded = load_bundle(path)
+        item = Learned(ScoreRouter(loaded.runtime), loaded.config.seed, loaded.config)
+        facts: Body = {"policy_sha256": loaded.manifest["files"]["policy.json"]}
+    else:
+        run = load_run(path)
+        item = Learned(run.router, run.seed, run.config)
+        facts = {}
+    venue = Market(load_market(market) if market is not None else item.config.market)
+    policy = _policy(_fitted(item, venue))
+    if isinstance(policy, MlpPolicy):
+        return venue, MlpScorer(policy), item.config, facts
+    return venue, _tables(_fitted(item, venue)), item.config, facts
+
+
+def _explain_folder(out: Path | None, config: ExperimentConfig, venue: str) -> Path:
+    folder = out or Path("runs") / f"explain-{config.name}-s{config.seed}-{venue}"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "decisions.jsonl"
+    return folder
+
+
+def explain_job(bundle: Path, *, market: str | None, orders: int, seed: int, out: Path | None) -> Path:
+    """Work sample orders with the policy of a bundle or a run and log every decision."""
+    venue, policy, config, facts = _explained(bundle, market)
+    path = _explain_folder(out, config, venue.config.name) / "decisions.jsonl"
     write_decision_log(
-        venue, runtime, path, orders=orders, seed=seed, stream="test", policy_id=loaded.policy_id,
-        run_facts={"policy_sha256": loaded.manifest["files"]["policy.json"]},
+        venue, policy, path, orders=orders, seed=seed, stream="test", policy_id=f"{config.name}-s{config.seed}",
+        run_facts=facts,
     )  # fmt: skip
     return path
+
+
+def validate_job(
+    bundle: Path, *, market: str | None, orders: int, seed: int, beside: Sequence[Path], out: Path | None, command: str
+) -> tuple[Path, dict[str, Any]]:
+    """Log sample orders, then measure: faithfulness, calibration of fill chances, whether reasons came true.
+
+    Args:
+        beside: runs or bundles of other training seeds, additive or MLP, with the same routes.
+    """
+    path = explain_job(bundle, market=market, orders=orders, seed=seed, out=out)
+    _, policy, config, _ = _explained(bundle, market)
+    groups: dict[str, list[AdditiveRuntime | MlpScorer]] = {"additive" if policy.exact else "mlp": [policy]}
+    for other in beside:
+        _, more, _, _ = _explained(other, market)
+        if more.n_routes != policy.n_routes:
+            raise UserError(f"{other}: scores {more.n_routes} routes, {bundle} {policy.n_routes}. Name runs alike.")
+        groups.setdefault("additive" if more.exact else "mlp", []).append(more)
+    decisions = (r["body"] for r in read_log(path) if r["type"] == "decision")
+    sample = Sample.of(decisions, 1_000)
+    payload = {
+        "policy": f"{config.name}-s{config.seed}", "orders": orders, "seed": seed, "command": command,
+        "log": str(path), "sampled_decisions": len(sample.obs),
+        "faithfulness": faithfulness_rows(groups, sample, config.agent.monotone), **outcome_tables(read_log(path)),
+    }  # fmt: skip
+    for name, text in (("validation.md", validation_page(payload)), ("validation.json", json.dumps(payload, indent=1))):
+        partial = path.parent / f".{name}.partial"
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path.parent / name)
+    return path.parent, payload
+
+
+def shapes_job(bundle: Path, out: Path | None) -> Path:
+    """Print the functions as tables and write them as one page, shapes.html."""
+    loaded = load_bundle(bundle)
+    print_shapes(bundle)
+    folder = _explain_folder(out, loaded.config, loaded.config.market.name)
+    breaks = monotone_breaks(loaded.runtime.table_e9, loaded.runtime.kind_names)
+    said = f"Checked at every knot: {len(breaks)} places go against a stated direction."
+    return write_shape_page(
+        loaded.runtime.to_json(), folder / "shapes.html", f"Every function of {loaded.policy_id}", said
+    )
 
 
 def print_shapes(bundle: Path) -> None:

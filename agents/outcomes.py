@@ -5,11 +5,13 @@ Own impact is held as it was at the start of a markout, so that it shows the mar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..envs.controls import release_rows
 from ..envs.counter_rng import derive, uniform
 from ..envs.market import Market
 from ..envs.market_step import market_step
@@ -18,7 +20,7 @@ from ..envs.quotes import own_impact_bps
 from ..envs.state import POST, TAKE, Batch
 from ..explain.decision import Child, Decision
 from ..explain.facts import Body, Facts, Limits, Parent
-from ..explain.records import HORIZONS_S, Fill, end_body, fill_body, markout_body, route_body
+from ..explain.records import HORIZONS_S, Fill, baseline_outcome_body, end_body, fill_body, markout_body, route_body
 from .evaluation import fills_of
 
 Event = tuple[int, str, Body]  # UTC ns, record type, body
@@ -196,6 +198,46 @@ class LitOutcomes:
             added = max(0, min(self.shares, way.filled - own))
             out[name] = {"route": self.market.routes[way.route].name} | entry(added, way.cost_bps)
         return out
+
+
+@dataclass(frozen=True)
+class BaselineOutcome:
+    """The slot as the rule SOR would have worked it, on the same tape, beside the slot as it went."""
+
+    market: Market
+    b: Batch
+    sent: tuple[int, ...]  # (R,) shares of the baseline
+    filled: int
+    cost_bps: float
+
+    @classmethod
+    def of(cls, market: Market, b: Batch, work: NDArray[np.float64], weights: NDArray[np.float64]) -> BaselineOutcome:
+        """Run the slot of row 0 with the baseline's proposal (work (1,), weights (1, R)) and put everything back."""
+        saved = {name: getattr(b, name).copy() for name in _STEP_FIELDS}
+        release_rows(market.rules, b, work, weights)
+        sent = tuple(b.child_shares[0].tolist())
+        market_step(market.rules, b, 0)
+        filled, cost_bps = _cost_of(market, b, list(range(len(market.routes))))
+        for name, values in saved.items():
+            getattr(b, name)[...] = values
+        return cls(market, b, sent, filled, cost_bps)
+
+    def after_step(self, decision_id: str, released: NDArray[np.int64], later_e6: Callable[[int], int]) -> Body | None:
+        """Body of the record, after the policy's own slot; None: both sent the same. `later_e6`: of so many shares."""
+        if tuple(released.tolist()) == self.sent:
+            return None
+        routes = [r.name for r in self.market.routes]
+        price_usd = float(self.b.episode[0]["price_usd"])
+
+        def way(sent: tuple[int, ...], filled: int, cost_bps: float) -> Body:
+            return {
+                "sent": {routes[r]: n for r, n in enumerate(sent) if n}, "filled_shares": filled,
+                "cost_e6": round(100.0 * price_usd * cost_bps) if filled else None,
+            }  # fmt: skip
+
+        own = way(tuple(released.tolist()), *_cost_of(self.market, self.b, list(range(len(routes)))))
+        gap = abs(own["filled_shares"] - self.filled)
+        return baseline_outcome_body(decision_id, own, way(self.sent, self.filled, self.cost_bps), later_e6(gap))
 
 
 def _cost_of(market: Market, b: Batch, routes: list[int]) -> tuple[int, float]:

@@ -25,8 +25,16 @@ class MlpPolicy:
 
     def scores(self, obs: NDArray[np.float64]) -> NDArray[np.float64]:
         with th.no_grad():
-            actor = self._policy.mlp_extractor.forward_actor(th.from_numpy(obs.astype(np.float32)))
+            actor = self.forward(th.from_numpy(obs.astype(np.float32)))
         return cast("NDArray[np.float64]", actor.numpy().astype(np.float64))
+
+    def parameters(self) -> list[th.Tensor]:
+        """Of the network that scores."""
+        return list(cast("th.nn.Module", self._policy.mlp_extractor.mlp).parameters())
+
+    def forward(self, obs: th.Tensor) -> th.Tensor:
+        """(E, n_obs) float32 -> (E, 1 + R) mean scores, differentiable."""
+        return self._policy.mlp_extractor.forward_actor(obs)
 
 
 def snapshot(policy: ScorePolicy, name: str = "learned") -> ScoringRouter:

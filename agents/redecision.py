@@ -9,6 +9,7 @@ the rule SOR, whose scorecards the record does not hold).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,6 +20,7 @@ from ..envs.features import N_GLOBAL, N_ROUTE, schema_sha256
 from ..envs.state import ORDER_TYPES, TAKE
 from ..envs.venues import routes_of
 from ..explain.canonical import Record
+from ..explain.counterfactual import observation_at
 from ..explain.decision import decide, decision_body
 from ..explain.facts import Facts, Limits, Parent, is_dark, type_of
 from ..explain.lit_alternative import COST_PARTS
@@ -160,7 +162,19 @@ class Redecider:
             parent.adv_shares, parent.n_slots, parent.tick_e6, _whole(parent.start_ns, "start_ns"),
         )  # fmt: skip
 
-    def _redecide(self, body: Any) -> None:
+    def turned(self, body: Any, value: str) -> str | None:
+        """What the decision of a record that has a `flip` becomes with the flip's quantity at `value`: lit or dark.
+
+        Decided again in full from the changed observation; None: nothing could be chosen. The records before it must
+        have been read.
+        """
+        _, limits, scorer, parent, facts = self._read(body)
+        flip = body["flip"]
+        seen = observation_at(facts.observation, limits, flip["lever"], flip["route"], value)
+        chosen = decide(scorer, limits, parent, replace(facts, observation=seen)).chosen
+        return None if chosen is None else "dark" if is_dark(limits.routes[chosen]) else "lit"
+
+    def _read(self, body: Any) -> tuple[_Decision, Limits, AdditiveRuntime, Parent, Facts]:
         logged = _Decision.model_validate(body)
         if self._run is None or self._limits is None or self._scorer is None:
             raise _Mismatch("no run record before this decision")
@@ -169,15 +183,18 @@ class Redecider:
         parent = self._parents.get(logged.parent_id)
         if parent is None:
             raise _Mismatch(f"no parent record of {logged.parent_id!r} before this decision")
-        facts = _facts(logged, self._limits, parent)
-        decision = decide(self._scorer, self._limits, parent, facts)
+        return logged, self._limits, self._scorer, parent, _facts(logged, self._limits, parent)
+
+    def _redecide(self, body: Any) -> None:
+        logged, limits, scorer, parent, facts = self._read(body)
+        decision = decide(scorer, limits, parent, facts)
         again = decision_body(
-            self._limits, parent, facts, decision, self._scorer, policy_id=logged.policy_id, baseline=logged.baseline,
+            limits, parent, facts, decision, scorer, policy_id=logged.policy_id, baseline=logged.baseline,
             lit_alternative=logged.lit_alternative,
         )  # fmt: skip
         if (place := _difference(body, again, "")) is not None:
             raise _Mismatch(place)
-        dark = sum(c.shares for c in decision.children if is_dark(self._limits.routes[c.route]))
+        dark = sum(c.shares for c in decision.children if is_dark(limits.routes[c.route]))
         _check_lit(logged.lit_alternative, dark)
 
 

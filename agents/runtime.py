@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
@@ -39,18 +39,29 @@ def _contributions(
     span: NDArray[np.float64],
     out: NDArray[np.int64],
 ) -> None:
-    """out (1 + R, N_GLOBAL + N_ROUTE): what each feature adds to the pace score (row 0) and to each route's score."""
-    knots = table.shape[2]
-    for i in range(out.shape[0]):
-        k = 0 if i == 0 else kind[i - 1]
+    """out (E, 1 + R, N_GLOBAL + N_ROUTE): what each feature adds to the pace score (row 0) and to each route's score.
+
+    A global feature adds the same to every route of a kind, so it is looked up once a kind and copied.
+    """
+    n_kinds, knots = table.shape[0], table.shape[2]
+    shared = np.zeros((n_kinds, N_GLOBAL), np.int64)
+    for e in range(obs.shape[0]):
         for f in range(N_GLOBAL):
-            out[i, f] = _interpolate_e9(table[k, f], (obs[f] - low[f]) / span[f] * (knots - 1))
+            position = (obs[e, f] - low[f]) / span[f] * (knots - 1)
+            for k in range(n_kinds):
+                shared[k, f] = _interpolate_e9(table[k, f], position)
+        for f in range(N_GLOBAL):
+            out[e, 0, f] = shared[0, f]
         for j in range(N_ROUTE):
-            f = N_GLOBAL + j
-            out[i, f] = 0
-            if i > 0:
-                x = obs[N_GLOBAL + (i - 1) * N_ROUTE + j]
-                out[i, f] = _interpolate_e9(table[k, f], (x - low[f]) / span[f] * (knots - 1))
+            out[e, 0, N_GLOBAL + j] = 0
+        for r in range(kind.shape[0]):
+            k = kind[r]
+            for f in range(N_GLOBAL):
+                out[e, 1 + r, f] = shared[k, f]
+            for j in range(N_ROUTE):
+                f = N_GLOBAL + j
+                x = obs[e, N_GLOBAL + r * N_ROUTE + j]
+                out[e, 1 + r, f] = _interpolate_e9(table[k, f], (x - low[f]) / span[f] * (knots - 1))
 
 
 @njit(cache=True, nogil=True)
@@ -90,6 +101,7 @@ class AdditiveRuntime:
     kind: NDArray[np.int64]  # (R,) row of the table per route
     kind_names: tuple[str, ...]
     name: str = "learned"
+    exact: ClassVar[bool] = True
 
     def scores_e9(self, obs: NDArray[np.float64]) -> NDArray[np.int64]:
         """(E, n_obs) -> (E, 1 + R) integer scores."""
@@ -100,15 +112,25 @@ class AdditiveRuntime:
     def scores(self, obs: NDArray[np.float64]) -> NDArray[np.float64]:
         return self.scores_e9(obs) / E9
 
-    def contributions_e9(self, obs: NDArray[np.float64]) -> NDArray[np.int64]:
-        """(n_obs,) -> (1 + R, features): with the kind's bias each row sums to its score exactly."""
-        out = np.empty((1 + self.kind.shape[0], len(FEATURES)), np.int64)
+    def contributions_e9(self, obs: NDArray[np.float64], out: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """(E, n_obs) -> (E, 1 + R, features): with `biases_e9` each row sums to its score exactly.
+
+        One decision is a batch of one: live explanations and batches are the same code. `out` is used again if given.
+        """
+        if out is None:
+            out = np.empty((obs.shape[0], 1 + self.kind.shape[0], len(FEATURES)), np.int64)
         _contributions(np.ascontiguousarray(obs, np.float64), self.table_e9, self.kind, _LOW, _SPAN, out)
         return out
 
-    def bias_of(self, row: int) -> int:
-        """Bias of a score row: 0 the pace, 1 + r route r."""
-        return int(self.bias_e9[0 if row == 0 else self.kind[row - 1]])
+    @property
+    def biases_e9(self) -> NDArray[np.int64]:
+        """(1 + R,) bias of each score row: the pace, then the routes."""
+        return np.take(self.bias_e9, [0, *self.kind])
+
+    @property
+    def knots(self) -> int:
+        """Equal knots of each function over its feature's range."""
+        return int(self.table_e9.shape[2])
 
     @property
     def shared(self) -> bool:

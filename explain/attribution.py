@@ -1,4 +1,6 @@
-"""Exact attributions of an additive policy: they are the computation, so they add up to the score to the last digit.
+"""Attributions: exact for an additive policy, where they are the computation and add up to the score to the last digit.
+
+An MLP's (Integrated Gradients) add up but for a residual, which is kept.
 
 `explain` asks a policy for little: integer scores and what each feature added (the protocol `Scorer`, which lives here
 so that explanations know nothing of how policies are made or trained).
@@ -21,29 +23,41 @@ E9 = 1_000_000_000
 
 
 class Scorer(Protocol):
-    """A policy whose scores are a bias plus one whole number of 1e-9 a feature."""
+    """A policy whose scores are a bias and one whole number of 1e-9 a feature; a residual where it is not exact."""
+
+    @property
+    def exact(self) -> bool:
+        """The parts add up to the last digit."""
+        ...
+
+    @property
+    def knots(self) -> int:
+        """Equal knots of the functions over each feature's range, linear between them; 0: no such functions."""
+        ...
+
+    @property
+    def biases_e9(self) -> NDArray[np.int64]:
+        """(1 + R,) bias of each score: the pace, then the routes."""
+        ...
 
     def scores_e9(self, obs: NDArray[np.float64]) -> NDArray[np.int64]:
         """(E, n_obs) -> (E, 1 + R), pace first."""
         ...
 
     def contributions_e9(self, obs: NDArray[np.float64]) -> NDArray[np.int64]:
-        """(n_obs,) -> (1 + R, features): what each feature adds to each score."""
-        ...
-
-    def bias_of(self, row: int) -> int:
-        """Bias of a score row in 1e-9: 0 the pace, 1 + r route r."""
+        """(E, n_obs) -> (E, 1 + R, features): what each feature adds to each score."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreParts:
-    """One score taken apart, all in 1e-9: bias_e9 + sum(feature_attr_e9) == score_e9, and the same with attr_e9."""
+    """One score taken apart, in 1e-9: bias_e9 + sum(feature_attr_e9) + residual_e9 == score_e9; so with attr_e9."""
 
     route: str
     bias_e9: int
     feature_attr_e9: dict[str, int]
     attr_e9: dict[str, int]  # by decision factor
+    residual_e9: int  # 0 for an additive policy
     score_e9: int
 
 
@@ -74,26 +88,47 @@ def explain(scorer: Scorer, observation: NDArray[np.float64], routes: Sequence[s
     Raises:
         UserError: the parts do not add up to the score, so the policy is not additive.
     """
-    obs = np.ascontiguousarray(observation, np.float64)
-    scores = scorer.scores_e9(obs[None, :])[0].tolist()
-    contributions = scorer.contributions_e9(obs).tolist()
-    names = [PACE, *routes]
+    obs = np.ascontiguousarray(observation, np.float64)[None, :]
+    scores = scorer.scores_e9(obs)[0].tolist()
+    contributions = scorer.contributions_e9(obs)[0].tolist()
+    biases = scorer.biases_e9.tolist()
     parts = [
-        _parts(name, scorer.bias_of(row), contributions[row][: N_GLOBAL if row == 0 else None], scores[row])
-        for row, name in enumerate(names)
+        _parts(name, biases[row], contributions[row][: N_GLOBAL if row == 0 and scorer.exact else None], scores[row])
+        for row, name in enumerate([PACE, *routes])
     ]
+    if scorer.exact:
+        for p in parts:
+            _refuse_residual(p)
     return Explanation(parts[0], tuple(parts[1:]))
 
 
 def _parts(name: str, bias_e9: int, contributions: list[int], score_e9: int) -> ScoreParts:
     by_feature: dict[str, int] = {}
     by_factor: dict[str, int] = {}
-    for feature, value in zip(FEATURES, contributions, strict=False):  # the pace has the global features only
+    for feature, value in zip(FEATURES, contributions, strict=False):  # an additive pace has the global features only
         by_feature[feature.name] = value
         by_factor[feature.factor] = by_factor.get(feature.factor, 0) + value
-    if bias_e9 + sum(contributions) != score_e9:
+    return ScoreParts(name, bias_e9, by_feature, by_factor, score_e9 - bias_e9 - sum(contributions), score_e9)
+
+
+def _refuse_residual(p: ScoreParts) -> None:
+    if p.residual_e9:
         raise UserError(
-            f"score of {name}: bias {bias_e9} + contributions {sum(contributions)} is not {score_e9} (in 1e-9). "
-            "Only an additive policy can be explained exactly; pass its integer runtime."
+            f"score of {p.route}: bias {p.bias_e9} + contributions {sum(p.feature_attr_e9.values())} is not "
+            f"{p.score_e9} (in 1e-9). Only an additive policy can be explained exactly; pass its integer runtime."
         )
-    return ScoreParts(name, bias_e9, by_feature, by_factor, score_e9)
+
+
+def margin_parts(mine: ScoreParts, theirs: ScoreParts) -> dict[str, object]:
+    """The lead of one route over another, feature by feature, in 1e-9.
+
+    margin_e9 == bias_e9 + sum(feature_attr_e9) + residual_e9, and the same with attr_e9.
+    """
+    names = {**theirs.feature_attr_e9, **mine.feature_attr_e9}
+    factors = {**theirs.attr_e9, **mine.attr_e9}
+    return {
+        "margin_e9": mine.score_e9 - theirs.score_e9, "bias_e9": mine.bias_e9 - theirs.bias_e9,
+        "feature_attr_e9": {n: mine.feature_attr_e9.get(n, 0) - theirs.feature_attr_e9.get(n, 0) for n in names},
+        "attr_e9": {f: mine.attr_e9.get(f, 0) - theirs.attr_e9.get(f, 0) for f in factors},
+        "residual_e9": mine.residual_e9 - theirs.residual_e9,
+    }  # fmt: skip

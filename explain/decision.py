@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..envs.controls import child_orders, weights_from_scores
 from ..envs.features import GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES
 from ..envs.state import PING
-from .attribution import E9, Explanation, ScoreParts, Scorer, explain
+from .attribution import E9, Explanation, ScoreParts, Scorer, explain, margin_parts
 from .counterfactual import counterfactual
 from .facts import Body, Facts, Limits, Parent, is_dark, type_of, venue_of
 from .reasons import Story, reasons, sentence
@@ -134,6 +134,7 @@ def decision_body(
     def lead(rivals: list[int]) -> int | None:
         return None if d.chosen is None else d.explanation.lead_e9(d.chosen, rivals)
 
+    flip = counterfactual(story, scorer)
     return {
         "decision_id": f"{parent.parent_id}-{facts.slot:04d}", "parent_id": parent.parent_id, "policy_id": policy_id,
         "interval": facts.slot, "last_slot": facts.slot == parent.n_slots - 1,
@@ -153,10 +154,12 @@ def decision_body(
         "controls": controls(limits, parent, facts, d),
         "released": [{"child_id": c.child_id} | _order(limits, parent, facts, c.route, c.shares) for c in d.children],
         "baseline": baseline, "agrees": _agrees(limits, d.chosen, baseline.get("top")),
-        "margin_e9": lead(open_routes), "margin_lit_e9": lead(lit), "exploration": False,
+        "margin_e9": lead(open_routes), "margin_lit_e9": lead(lit),
+        "margins": _margins(limits, d, open_routes, lit, story.rival), "exploration": False,
         "lit_alternative": lit_alternative, "reasons": reasons(story),
         "against": None if story.rival is None else limits.routes[story.rival],
-        "sentence": sentence(story), "counterfactual": counterfactual(story, scorer),
+        "sentence": sentence(story), "counterfactual": None if flip is None else flip.text,
+        "flip": None if flip is None else flip.body(),
     }  # fmt: skip
 
 
@@ -169,9 +172,23 @@ def _features(limits: Limits, facts: Facts, shown: list[int]) -> Body:
     return named
 
 
+def _margins(limits: Limits, d: Decision, open_routes: list[int], lit: list[int], rival: int | None) -> list[Body]:
+    """The chosen route's lead over the runner-up, the best lit route and the route that `against` names, in parts."""
+    if d.chosen is None:
+        return []
+    over: dict[int, list[str]] = {}
+    for what, rivals in (("runner_up", open_routes), ("best_lit", lit), ("against", [] if rival is None else [rival])):
+        if others := d.explanation.order([r for r in rivals if r != d.chosen]):
+            over.setdefault(others[0], []).append(what)
+    mine = d.explanation.routes[d.chosen]
+    return [
+        {"over": limits.routes[r], "is": what} | margin_parts(mine, d.explanation.routes[r]) for r, what in over.items()
+    ]
+
+
 def _parts(p: ScoreParts) -> Body:
     return {
-        "bias_e9": p.bias_e9, "feature_attr_e9": p.feature_attr_e9, "attr_e9": p.attr_e9, "residual_e9": 0,
+        "bias_e9": p.bias_e9, "feature_attr_e9": p.feature_attr_e9, "attr_e9": p.attr_e9, "residual_e9": p.residual_e9,
         "score_e9": p.score_e9,
     }  # fmt: skip
 

@@ -23,7 +23,8 @@ from .merkle import MerkleFrontier
 ENVELOPE_VERSION = 1
 ENVELOPE_KEYS = frozenset({"v", "seq", "type", "ts_ns", "prev_hash", "hash", "body"})
 RECORD_TYPES = (
-    "run", "parent", "decision", "lit_outcome", "route_event", "fill", "markout", "control", "review",
+    "run", "parent", "decision", "lit_outcome", "baseline_outcome", "route_event", "fill", "markout", "control",
+    "review",
 )  # fmt: skip
 CHECKPOINT_EVERY = 1_000  # records
 GENESIS_HASH = "0" * 64  # prev_hash of record 0

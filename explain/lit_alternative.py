@@ -17,6 +17,8 @@ from .facts import Body, Facts, Limits, is_dark, type_of
 
 COST_PARTS = ("spread_e6", "instant_e6", "adverse_e6", "fee_e6", "impact_e6")  # cost_e6 is their sum
 
+ESTIMATORS = {"p_fill": "scorecard_rate_shrunk", "price": "quote_at_decision", "adverse": "scorecard_markout_10s"}
+
 
 @dataclass(frozen=True, slots=True)
 class Costs:
@@ -100,7 +102,12 @@ def lit_alternative(limits: Limits, facts: Facts, costs: Costs, released: NDArra
             route, r, shares, facts.fee_e6[r], left
         )
 
-    body: Body = {"shares": shares, "basis": "model", "dark": _mean([(entry(r), n) for r, n in dark], shares)}
+    body: Body = {
+        "shares": shares,
+        "basis": "model",
+        "estimators": ESTIMATORS,
+        "dark": _mean([(entry(r), n) for r, n in dark], shares),
+    }
     for name, kind in (("take", TAKE), ("post", POST)):
         ways = [entry(r) for r, route in enumerate(limits.routes) if type_of(route) == kind and not facts.masks[r]]
         if ways:

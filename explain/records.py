@@ -111,6 +111,23 @@ def lit_outcome_body(decision_id: str, ways: Mapping[str, Body]) -> Body:
     return {"decision_id": decision_id, "basis": "same_tape", **ways}
 
 
+def baseline_outcome_body(decision_id: str, policy: Body, baseline: Body, later_e6: int) -> Body:
+    """Body of `baseline_outcome`: the slot as it went and as the rule SOR would have worked it, on the same tape.
+
+    `worth_e6`: what going another way saved, in $0.000001, + = the policy was cheaper. Each way's fills are costed over
+    the mid 10 s later, fees in; shares that one way filled and the other left are costed as a take then, `later_e6`.
+    """
+    most = max(policy["filled_shares"], baseline["filled_shares"])
+
+    def cost(way: Body) -> int:
+        return int(way["filled_shares"] * (way["cost_e6"] or 0) + (most - way["filled_shares"]) * later_e6)
+
+    return {
+        "decision_id": decision_id, "basis": "same_tape", "policy": policy, "baseline": baseline, "later_e6": later_e6,
+        "worth_e6": cost(baseline) - cost(policy),
+    }  # fmt: skip
+
+
 def control_body(decision_id: str, control: Body) -> Body:
     """Body of `control` for one intervention in a decision: block, clip, or complete (the last slot takes the rest)."""
     return {

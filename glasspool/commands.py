@@ -100,24 +100,47 @@ def export(
 
 @app.command()
 def explain(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, or a run folder (an MLP has no bundle).")],
     market: Annotated[str | None, typer.Option(help="Another market: a YAML file or a packaged name.")] = None,
     orders: Annotated[int, typer.Option(min=1, help="Parents to work and log.")] = 3,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the held-out stream.")] = 1_000,
     shapes: Annotated[
-        bool, typer.Option("--shapes", help="Print the policy's one-feature functions as tables.")
+        bool, typer.Option("--shapes", help="Print the one-feature functions as tables; plots in shapes.html.")
     ] = False,
+    validate: Annotated[
+        bool, typer.Option("--validate", help="Measure the explanations on that log; exit 1 when a check fails.")
+    ] = False,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="Another training seed's run or bundle, for --validate; may be repeated.")
+    ] = None,
     out: Out = None,
+    json_file: Json = None,
 ) -> None:
-    """Log every decision of sample orders with its exact explanation (decisions.jsonl and .parquet)."""
+    """Log every decision of sample orders with its explanation (decisions.jsonl and .parquet); plot; validate."""
     from .agents import jobs
 
     if shapes:
-        jobs.print_shapes(bundle)
-        if out is None:
+        typer.echo(f"plots: {jobs.shapes_job(bundle, out)}")
+        if out is None and not validate:
             return
+    if validate:
+        from .agents.validation_page import validation_page
+        from .console import write_json
+
+        folder, payload = jobs.validate_job(
+            bundle, market=market, orders=orders, seed=seed, beside=beside or [], out=out, command=_command_line()
+        )
+        if json_file is not None:
+            write_json(json_file, payload)
+        if json_file != "-":
+            typer.echo(validation_page(payload))
+            typer.echo(f"written: {folder / 'validation.json'}, {folder / 'validation.md'}")
+        if any(row["holds"] is False for row in payload["faithfulness"]):
+            raise typer.Exit(1)
+        return
     path = jobs.explain_job(bundle, market=market, orders=orders, seed=seed, out=out)
-    typer.echo(f"log: {path}\ncheck it: glasspool audit verify {path} --bundle {bundle}")
+    again = f" --bundle {bundle}" if (bundle / "manifest.json").is_file() else ""
+    typer.echo(f"log: {path}\ncheck it: glasspool audit verify {path}{again}")
 
 
 @audit.command("verify")

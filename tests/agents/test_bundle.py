@@ -178,6 +178,18 @@ def test_tables_of_another_shape_are_refused(copied: Path, change: Any, message:
         load_bundle(copied)
 
 
+def test_tables_that_break_a_stated_direction_are_refused_at_load(copied: Path) -> None:
+    """Hashes and manifest fit, as after an export by a faulty trainer: the knots are looked at all the same."""
+    policy = json.loads((copied / "policy.json").read_text())
+    policy["shapes_e9"]["rest"]["markout_hs"][-1] = policy["shapes_e9"]["rest"]["markout_hs"][-2] - 1
+    (copied / "policy.json").write_text(json.dumps(policy))
+    manifest = json.loads((copied / MANIFEST).read_text())
+    sha = hashlib.sha256((copied / "policy.json").read_bytes()).hexdigest()
+    forged(copied, files=manifest["files"] | {"policy.json": sha})
+    with pytest.raises(UserError, match=r"rest: markout_hs falls by 1 \(1e-9\) up to 1, but .*agent.monotone"):
+        load_bundle(copied)
+
+
 def test_a_config_that_does_not_validate_is_refused(copied: Path) -> None:
     path = copied / "config.yaml"
     path.write_text(path.read_text().replace("knots: 3", "knots: 1"))

@@ -26,6 +26,7 @@ from glasspool.configs.experiment import ExperimentConfig
 from glasspool.configs.loading import load_market
 from glasspool.envs.features import FEATURES
 from glasspool.envs.market import Market
+from glasspool.explain.counterfactual import LEVERS
 from glasspool.explain.decision import Child
 from glasspool.explain.decision_log import DecisionLog, read_log
 from glasspool.explain.lit_alternative import COST_PARTS
@@ -200,6 +201,25 @@ def test_lit_alternatives_add_up_and_each_has_its_outcome(records: Records) -> N
         assert (outcome["dark"]["cost_e6"] is None) == (outcome["dark"]["filled_shares"] == 0)
 
 
+def test_a_disagreement_with_the_baseline_is_worth_what_its_costs_say(records: Records) -> None:
+    """Only where another set of shares was sent; the same fills at the same cost are worth nothing."""
+    decisions = {d["decision_id"]: d for d in bodies(records, "decision")}
+    outcomes = bodies(records, "baseline_outcome")
+    assert 50 < len(outcomes) < len(decisions)
+    for o in outcomes:
+        sent: dict[str, int] = defaultdict(int)
+        for child in decisions[o["decision_id"]]["released"]:
+            sent[child["route"]] += child["shares"]
+        assert o["policy"]["sent"] == sent != o["baseline"]["sent"]
+        most = max(o[way]["filled_shares"] for way in ("policy", "baseline"))
+        cost = {
+            way: o[way]["filled_shares"] * (o[way]["cost_e6"] or 0) + (most - o[way]["filled_shares"]) * o["later_e6"]
+            for way in ("policy", "baseline")
+        }
+        assert o["worth_e6"] == cost["baseline"] - cost["policy"]
+    assert {o["worth_e6"] > 0 for o in outcomes} == {True, False}
+
+
 def test_the_baseline_tells_rule_votes_and_words(records: Records) -> None:
     rules = set()
     for d in bodies(records, "decision"):
@@ -250,6 +270,32 @@ def test_one_log_is_written_like_another(market: Market, runtime: AdditiveRuntim
     assert path.read_bytes() == log.read_bytes()
 
 
+# --- counterfactuals
+
+
+def test_every_stated_counterfactual_turns_the_decision_and_a_step_nearer_does_not(
+    market: Market, runtime: AdditiveRuntime, records: Records
+) -> None:
+    """On every decision of the log, by deciding again with the one quantity changed (not by the scores alone)."""
+    redecider = Redecider(bundle_of(market, runtime))
+    levers, told = set(), 0
+    for record in records:
+        body = record["body"]
+        if record["type"] in ("run", "parent"):
+            assert redecider(record) is None
+        if (flip := body.get("flip")) is None:
+            continue
+        here = "dark" if flip["to"] == "lit" else "lit"
+        assert redecider.turned(body, flip["value"]) == flip["to"]
+        assert redecider.turned(body, flip["before"]) == here
+        assert flip["value"] in body["counterfactual"] and flip["leader"] in body["counterfactual"]
+        levers.add((flip["lever"], flip["to"]))
+        told += 1
+    assert told > 150
+    assert len({lever for lever, _ in levers}) >= len(LEVERS) - 1  # which is nearest is the policy's affair
+    assert {to for _, to in levers} == {"lit", "dark"}
+
+
 # --- refusals
 
 
@@ -259,7 +305,8 @@ def test_what_cannot_be_explained_is_refused_and_nothing_is_left_behind(
     path = tmp_path / "decisions.jsonl"
     few = AdditiveRuntime(runtime.table_e9, runtime.bias_e9, runtime.kind[:3], runtime.kind_names)
     for policy, orders, message in (
-        (RandomRouter(), 1, "only additive policies"), (few, 1, "scores 3 routes"), (runtime, 0, "at least one order"),
+        (RandomRouter(), 1, "only additive and MLP policies"), (few, 1, "scores 3 routes"),
+        (runtime, 0, "at least one order"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=message):
             write_decision_log(market, policy, path, orders=orders, seed=1, stream="test", policy_id="t-s1")

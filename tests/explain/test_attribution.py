@@ -92,3 +92,12 @@ def test_a_policy_whose_parts_do_not_add_up_is_refused() -> None:
     broken = OffByOne(whole.table_e9, whole.bias_e9, whole.kind, whole.kind_names)
     with pytest.raises(UserError, match=r"score of pace.*Only an additive policy"):
         explain(broken, observations(1, 14)[0], ROUTES)
+
+
+def test_a_batch_is_explained_like_its_decisions_and_fills_the_room_it_is_given() -> None:
+    runtime, obs = random_runtime(15), observations(50, 16)
+    room = np.full((50, 1 + len(ROUTES), len(FEATURES)), -1)
+    batch = runtime.contributions_e9(obs, room)
+    assert batch is room
+    assert np.array_equal(batch, np.concatenate([runtime.contributions_e9(row[None]) for row in obs]))
+    assert np.array_equal(batch.sum(axis=2) + runtime.biases_e9, runtime.scores_e9(obs))

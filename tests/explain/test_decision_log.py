@@ -145,7 +145,7 @@ def test_every_specified_record_type_and_no_other_is_written(tmp_path: Path) -> 
     with DecisionLog(tmp_path / "log.jsonl") as log:
         for kind in RECORD_TYPES:
             log.append(kind, T0_NS, {})
-        with pytest.raises(UserError, match=r"log\.jsonl, record 9: unknown record type 'decisions'.*mean 'decision'"):
+        with pytest.raises(UserError, match=r"log\.jsonl, record 10: unknown record type 'decisions'.*mean 'decision'"):
             log.append("decisions", T0_NS, {})
         with pytest.raises(UserError, match=r"unknown record type 'zzz'\. Pass one of run, parent, "):
             log.append("zzz", T0_NS, {})

@@ -27,6 +27,7 @@ NAMES = ("pace", *ORDER_TYPES)
 LIMITS = Limits(ROUTES, (500,) * 5, 10.0, 100, 3, 0.05, 500, 0.6, 0.05, False, True)
 PARENT = Parent("P-7", "large", 1, 100_000, 10_000_000, 90, 10_000, 1_772_461_800_000_000_000)
 COLUMN = {f.name: i for i, f in enumerate(GLOBAL_FEATURES)}
+COLUMN_OF_MARKOUT = [f.name for f in ROUTE_FEATURES].index("markout_hs")
 
 
 def runtime(
@@ -266,21 +267,91 @@ def test_the_sentence_holds_the_logged_numbers() -> None:
     assert made["sentence"] == f"{start}; XQDA:rest 10 s markout -0.15 half spreads (+2.350)."
 
 
-def test_the_counterfactual_is_where_the_runner_up_takes_the_lead() -> None:
-    """rest scores markout + 2.5 (0 at -2.5, 3.5 at 1), the post 1.4: the lead turns at -1.1."""
+def test_the_lead_is_told_feature_by_feature() -> None:
+    """Over the runner-up (a pool), over the best lit route, and over the route that the reasons are about."""
+    rng = np.random.default_rng(6)
+    scorer = runtime(rest=3.0, ping=2.0)
+    scorer.table_e9[:] = rng.integers(-(10**8), 10**8, scorer.table_e9.shape)
+    made = body(scorer, facts(observation=observed(rest_markout_hs=0.9)))
+    by_name = {c["route"]: c for c in made["candidates"]}
+    told = {what: m for m in made["margins"] for what in m["is"]}
+    assert set(told) == {"runner_up", "best_lit", "against"} and len(made["margins"]) == 2
+    assert told["runner_up"]["margin_e9"] == made["margin_e9"]
+    assert told["best_lit"]["margin_e9"] == made["margin_lit_e9"]
+    assert told["against"]["over"] == made["against"]
+    chosen = max(made["candidates"][1:], key=lambda c: c["score_e9"])
+    for m in made["margins"]:
+        for parts in ("feature_attr_e9", "attr_e9"):
+            assert m["bias_e9"] + sum(m[parts].values()) + m["residual_e9"] == m["margin_e9"]
+        theirs = by_name[m["over"]]
+        assert m["margin_e9"] == chosen["score_e9"] - theirs["score_e9"]
+        for name, value in m["feature_attr_e9"].items():
+            assert value == chosen["feature_attr_e9"][name] - theirs["feature_attr_e9"][name]
+
+
+def test_the_counterfactual_is_where_lit_takes_the_lead() -> None:
+    """rest scores markout + 2.5 (0 at -2.5, 3.5 at 1), the post 1.4: a tie at -1.1, which goes by route order."""
     scorer = scorer_on("markout_hs", 4, 0.0, 3.5, post=1.4, take=-5.0, ping=-5.0)
     masks = ("", "", "", "", "MASKED_LOCKED")
     made = body(scorer, facts(observation=observed(rest_markout_hs=-0.15), masks=masks))
-    assert made["counterfactual"] == "XQLA:post leads if markout_hs of XQDA:rest is at -1.1001 or below"
-    for value, leader in ((-1.1001, POST), (-1.0999, REST)):
+    assert made["counterfactual"] == (
+        "it would have gone lit (XQLA:post first) if XQDA:rest's measured 10 s markout had been -1.1000 half spreads "
+        "instead of -0.15"
+    )
+    assert made["flip"]["before"] == "-1.0999"
+    for value, leader in ((-1.1, POST), (-1.0999, REST)):
         f = facts(observation=observed(rest_markout_hs=value), masks=masks)
         assert decide(scorer, LIMITS, PARENT, f).explanation.order([TAKE, POST, PING, REST])[0] == leader
 
 
-def test_there_is_no_counterfactual_where_no_markout_turns_the_lead() -> None:
+def test_a_lit_decision_says_what_would_have_sent_it_dark() -> None:
+    """The ping gains 1 over the spread's range of 2 in log10 from 0 at 1 bp, the post has 0.5: 10 bps turns it."""
+    scorer = scorer_on("log_spread_bps", 3, 0.0, 1.0, post=0.5, take=-5.0, rest=-5.0)
+    flip = body(scorer, facts(observation=observed(log_spread_bps=0.2)))["flip"]
+    assert (flip["to"], flip["lever"], flip["leader"]) == ("dark", "spread_bps", "XQDA:ping")
+    assert float(flip["value"]) == pytest.approx(10.0, abs=0.011)
+    assert flip["distance_ppm"] == pytest.approx(4e5, abs=300)
+
+
+def test_nothing_sends_dark_what_the_dark_cap_has_no_room_for() -> None:
+    """60,000 of 100,000 may go dark: with 59,901 filled no lot fits, with 59,900 one does."""
+    scorer = scorer_on("log_spread_bps", 3, 0.0, 1.0, post=0.5, take=-5.0, rest=-5.0)
+    for filled, told in ((59_901, False), (59_900, True)):
+        f = facts(observation=observed(log_spread_bps=0.2), dark_shares=filled, remaining_shares=40_000,
+                  schedule_next_frac=0.38)  # fmt: skip
+        assert (body(scorer, f)["flip"] is not None) is told
+
+
+def test_the_nearest_of_several_turns_is_told() -> None:
+    """Volatility turns the rest at a quarter of its range away, its markout at half of its own."""
+    scorer = scorer_on("log_vol_ratio", 4, 2.0, -2.0, post=0.0, take=-5.0, ping=-5.0)
+    scorer.table_e9[4, N_GLOBAL + COLUMN_OF_MARKOUT] = np.rint(np.linspace(-1.0, 1.0, 9) * E9)
+    masks = ("", "", "", "", "MASKED_LOCKED")
+    seen = observed(log_vol_ratio=-1.0, rest_markout_hs=-0.75)
+    made = body(scorer, facts(observation=seen, masks=masks))
+    assert (made["flip"]["lever"], made["flip"]["value"]) == ("volatility_ratio", "1.000")
+    assert made["counterfactual"].endswith("if volatility had been 1.000 x normal instead of 0.5")
+
+
+def test_a_turn_between_two_knots_is_not_stepped_over() -> None:
+    """The own two pools cross between knots, and only there the post leads both."""
+    scorer = scorer_on("markout_hs", 4, 0.0, 0.0, post=0.95, take=-9.0, ping=-9.0)
+    narrow = np.array([3.0, 3.0, 3.0, 3.0, 0.9, 3.0, 3.0, 3.0, 3.0])
+    scorer.table_e9[4, [f.name for f in FEATURES].index("log_vol_ratio")] = np.rint(narrow * E9)
+    masks = ("", "", "", "", "MASKED_LOCKED")
+    flip = body(scorer, facts(observation=observed(log_vol_ratio=1.5), masks=masks))["flip"]
+    # 0.5 from knot to knot, 2.1 down: the post's 0.95 is reached 0.05 / 2.1 x 0.5 before the knot at 0
+    assert float(flip["value"]) == pytest.approx(2 ** (0.05 / 2.1 * 0.5), abs=0.001)
+
+
+def test_there_is_no_counterfactual_where_nothing_turns_the_lead() -> None:
     scorer = scorer_on("markout_hs", 4, 0.0, 3.5, post=-1.0, take=-5.0, ping=-5.0)
-    assert body(scorer, facts(masks=("", "", "", "", "MASKED_LOCKED")))["counterfactual"] is None
-    assert body(runtime(take=1.0), facts())["counterfactual"] is None  # lit
+    for made in (
+        body(scorer, facts(masks=("", "", "", "", "MASKED_LOCKED"))), body(runtime(take=1.0), facts()),
+        body(runtime(take=1.0), facts(masks=("", "", *("MASKED_LOCKED",) * 3))),
+        body(runtime(rest=1.0), facts(masks=("MASKED_HALT",) * 5)),
+    ):  # fmt: skip
+        assert made["counterfactual"] is None and made["flip"] is None
 
 
 # --- what lit would have cost

@@ -1,0 +1,99 @@
+"""Integrated Gradients of MLP policies: attributions that add up to a score but for a residual that is kept.
+
+attr_i = (x_i - x'_i) * mean over the straight way from the reference x' to x of d score / d x_i
+
+(Sundararajan, Taly and Yan (2017), ICML, equation 1.) The mean is a Gauss-Legendre sum, whose error, with float32's, is
+the residual: score(x) - score(x') - sum attr. The reference is the middle of every feature's range: scaled features of
+0, where the network's first layer adds nothing but its bias. It is the same for every policy, so attributions of
+training seeds can be compared; what a feature gets is against its middle, not against its absence.
+
+Written out because Captum, the usual library, imports matplotlib with its attributions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+
+from ..envs.features import N_GLOBAL, N_ROUTE, observation_bounds
+from .policies import MlpPolicy
+from .runtime import E9
+
+STEPS = 32
+REFERENCE = "middle of every feature's range"
+_CHUNK_ROWS = 8_192
+Floats = NDArray[np.float64]
+
+
+def integrated_gradients(
+    score: Callable[[th.Tensor], th.Tensor], obs: th.Tensor, reference: th.Tensor, steps: int = STEPS
+) -> th.Tensor:
+    """(E, n_obs) attributions of `score` (n, n_obs) -> (n,), which must treat its rows one by one.
+
+    Args:
+        obs: (E, n_obs); `reference`: (n_obs,).
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    at = th.from_numpy(0.5 * (nodes + 1.0)).to(obs.dtype)
+    way = (reference + at[:, None, None] * (obs - reference)).reshape(-1, obs.shape[1]).requires_grad_()
+    (slope,) = th.autograd.grad(score(way).sum(), way)
+    mean = th.einsum("s,sen->en", th.from_numpy(0.5 * weights).to(obs.dtype), slope.reshape(steps, *obs.shape))
+    return (obs - reference) * mean
+
+
+class MlpScorer:
+    """An MLP policy as explanations see it: scores in 1e-9, the score at the reference as bias, gradients as parts.
+
+    A score may read every route's features; a route feature's part is the sum over the routes.
+    """
+
+    exact: ClassVar[bool] = False
+    knots: ClassVar[int] = 0
+
+    def __init__(self, policy: MlpPolicy, steps: int = STEPS) -> None:
+        self.policy, self.steps, self.name, self.n_routes = policy, steps, policy.name, policy.n_routes
+        low, high = observation_bounds(policy.n_routes)
+        self.reference: Floats = 0.5 * (low + high)
+        self.biases_e9: NDArray[np.int64] = self.scores_e9(self.reference[None])[0]
+
+    def scores_e9(self, obs: Floats) -> NDArray[np.int64]:
+        return np.rint(self.policy.scores(obs) * E9).astype(np.int64)
+
+    def scores(self, obs: Floats) -> Floats:
+        return self.policy.scores(obs)
+
+    def contributions_e9(self, obs: Floats) -> NDArray[np.int64]:
+        """(E, n_obs) -> (E, 1 + R, features), pace first."""
+        rows = 1 + self.n_routes
+        parts = [self.attributions(obs, np.tile(np.eye(rows)[r], (len(obs), 1))) for r in range(rows)]
+        return np.rint(by_feature(np.stack(parts, axis=1)) * E9).astype(np.int64)
+
+    def attributions(self, obs: Floats, mix: Floats) -> Floats:
+        """(E, n_obs): Integrated Gradients of sum_r mix[e, r] score_r, `mix` (E, 1 + R). +1 and -1: of a lead."""
+        reference = th.from_numpy(self.reference.astype(np.float32))
+        out = np.empty(obs.shape)
+        each = max(1, _CHUNK_ROWS // self.steps)
+        for first in range(0, len(obs), each):
+            x = th.from_numpy(np.ascontiguousarray(obs[first : first + each], np.float32))
+            m = th.from_numpy(np.asarray(mix[first : first + each], np.float32)).repeat(self.steps, 1)
+            found = integrated_gradients(partial(self._mixed, m), x, reference, self.steps)
+            out[first : first + each] = found.numpy()
+        return out
+
+    def _mixed(self, mix: th.Tensor, obs: th.Tensor) -> th.Tensor:
+        return (self.policy.forward(obs) * mix).sum(dim=1)
+
+
+def by_feature(attributions: Floats) -> Floats:
+    """(..., n_obs) -> (..., features): a route feature's part summed over the routes."""
+    lead = attributions.shape[:-1]
+    routes = attributions[..., N_GLOBAL:].reshape(*lead, -1, N_ROUTE).sum(axis=-2)
+    return np.concatenate([attributions[..., :N_GLOBAL], routes], axis=-1)
+
+
+__all__ = ["REFERENCE", "STEPS", "MlpScorer", "by_feature", "integrated_gradients"]

@@ -6,12 +6,14 @@ The log is tamper-evident as long as a copy of that second file is kept where th
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,7 +36,11 @@ _DECIMAL = re.compile(r"0|[1-9][0-9]*", re.ASCII)
 
 
 class DecisionLog:
-    """Writes one log. Nothing appears at `path` before `close`; an exception leaves nothing behind.
+    """Writes one log. Nothing appears at `path` before `close`; an exception of the caller leaves nothing behind.
+
+    Every record is handed to the system before `append` returns, so a killed process loses at most the record it was
+    writing: the others lie in `.<name>.<token>.partial` beside `path`, which `verify_log` reads and calls TRUNCATED.
+    A disk that is full leaves the whole records there too.
 
     with DecisionLog(path) as log:
         log.append("run", ts_ns, {"run_id": "r-1"})
@@ -57,8 +63,10 @@ class DecisionLog:
         token = secrets.token_hex(4)
         self._partial_log = self.path.with_name(f".{self.path.name}.{token}.partial")
         self._partial_checkpoints = checkpoints_path(self._partial_log)
-        self._log_file = self._partial_log.open("xb")
-        self._checkpoint_file = self._partial_checkpoints.open("xb")
+        # Unbuffered: what append has accepted must outlive the process.
+        self._log_file = self._partial_log.open("xb", buffering=0)
+        self._checkpoint_file = self._partial_checkpoints.open("xb", buffering=0)
+        self._log_bytes = 0
         self._frontier = MerkleFrontier()
         self._head_hash = GENESIS_HASH
         self._head_ts_ns = 0
@@ -93,6 +101,7 @@ class DecisionLog:
         Raises:
             UserError: unknown type, a time that is not a non-negative int, a body that canonical JSON cannot hold,
                 a closed log, or a `control` with action `close`, which only `close` writes. Nothing is written then.
+                Or the file cannot be written (disk full): the log is given up, its whole records are kept.
         """
         if type == "control" and body.get("action") == "close":
             raise UserError(f"{self.path}: append cannot write the closing record. Call close(ts_ns) instead.")
@@ -106,6 +115,9 @@ class DecisionLog:
 
         Returns:
             The Merkle root of the whole log (hex).
+
+        Raises:
+            UserError: the files cannot be written; what was written is kept, and the message says where.
         """
         try:
             closing_ts_ns = self._head_ts_ns if ts_ns is None else ts_ns
@@ -113,13 +125,14 @@ class DecisionLog:
             if self._checkpointed_records != self.records:
                 self._write_checkpoint()
             for file in (self._log_file, self._checkpoint_file):
-                file.flush()
                 os.fsync(file.fileno())
                 file.close()
             # In this order every moment shows a log that verifies: never a new log beside old checkpoints.
             checkpoints_path(self.path).unlink(missing_ok=True)
             self._partial_log.replace(self.path)
             self._partial_checkpoints.replace(checkpoints_path(self.path))
+        except OSError as error:
+            raise self._kept(error) from error
         except BaseException:
             self.discard()
             raise
@@ -174,12 +187,30 @@ class DecisionLog:
         digest = hashlib.sha256(unhashed).hexdigest()
         at = unhashed.rindex(_AFTER_HASH)  # set in where the key sorts, instead of writing the whole record again
         line = unhashed[:at] + _hash_field(digest) + unhashed[at:]
-        self._log_file.write(line + b"\n")
-        self._frontier.append(line)
-        self._head_hash, self._head_ts_ns = digest, ts_ns
-        if self.records % CHECKPOINT_EVERY == 0:
-            self._write_checkpoint()
+        try:
+            _write_whole(self._log_file, line + b"\n")
+            self._log_bytes += len(line) + 1
+            self._frontier.append(line)
+            self._head_hash, self._head_ts_ns = digest, ts_ns
+            if self.records % CHECKPOINT_EVERY == 0:
+                self._write_checkpoint()
+        except OSError as error:
+            raise self._kept(error) from error
         return self.records - 1
+
+    def _kept(self, error: OSError) -> UserError:
+        """Give up because a file cannot be written, but keep the whole records; the error that says so."""
+        self._open = False
+        left = self._partial_log if self._partial_log.exists() else self.path
+        with contextlib.suppress(OSError, ValueError):  # a closed file, or a disk that refuses this too
+            self._log_file.truncate(self._log_bytes)  # a record cut in the middle is no record
+        for file in (self._log_file, self._checkpoint_file):
+            with contextlib.suppress(OSError):
+                file.close()
+        return UserError(
+            f"{self.path}: the log cannot be written ({error.strerror or error}). Its first {self.records} records are "
+            f"kept in {left}. Free some space and run again; `glasspool audit verify {left}` reads them."
+        )
 
     def _write_checkpoint(self) -> None:
         checkpoint = {
@@ -189,8 +220,15 @@ class DecisionLog:
             "head_hash": self._head_hash,
             "ts_ns": str(self._head_ts_ns),
         }
-        self._checkpoint_file.write(canonical_bytes(checkpoint) + b"\n")
+        _write_whole(self._checkpoint_file, canonical_bytes(checkpoint) + b"\n")
         self._checkpointed_records = self.records
+
+
+def _write_whole(file: FileIO, data: bytes) -> None:
+    """All of `data`: one call of an unbuffered file may take only a part."""
+    done = 0
+    while done < len(data):
+        done += file.write(data[done:])
 
 
 def matches_own_hash(line: bytes, record: Record) -> bool:

@@ -172,6 +172,29 @@ def audit_verify(
         raise typer.Exit(1)
 
 
+@audit.command("show")
+def audit_show(
+    log: Annotated[Path, typer.Argument(help="decisions.jsonl")],
+    decision_id: Annotated[str, typer.Argument(metavar="ID", help="Decision, such as P-0-0007.")],
+    out: Annotated[Path, typer.Option(help="Page to write.")] = Path("case.html"),
+) -> None:
+    """Write one decision as a self-contained page, with proof that it is in the log. Exit 1: the log is not whole."""
+    from dataclasses import asdict
+
+    from .explain.proof import find_case
+    from .explain.verification import verify_log
+    from .tca.report import write_case
+
+    verdict = verify_log(log)
+    if not verdict.ok:  # a page from a damaged log would lend it credit
+        typer.echo(verdict.message)
+        raise typer.Exit(1)
+    case = find_case(log, decision_id)
+    proof = asdict(case.proof) | {"steps": case.proof.steps()}
+    page = write_case(out, case.records, case.record, proof=proof, verdict=verdict.message)
+    typer.echo(f"open: {page}")
+
+
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Evaluation folder.")]) -> None:
     """Write report.html, one self-contained page, from an evaluation folder."""

@@ -78,15 +78,7 @@ def tell_decision(records: Sequence[Record]) -> Decision | None:
     Preferred, in this order: shares went dark, a fill came of it, the rule SOR would have sent them elsewhere; the
     earliest of the best. The choice never looks at whether the outcome was good.
     """
-    parents = {r["body"].get("parent_id"): r["body"] for r in records if r["type"] == "parent"}
-    children: dict[str, list[Record]] = defaultdict(list)
-    for r in records:
-        if r["type"] == "route_event" and r["body"].get("event") == "MEOR":
-            children[str(r["body"].get("decision_id"))].append(r["body"])
-    fills: dict[str, list[Record]] = defaultdict(list)
-    for r in records:
-        if r["type"] == "fill":
-            fills[str(r["body"].get("child_id"))].append(r["body"])
+    children, fills = _events(records)
 
     def telling(record: Record) -> tuple[bool, bool, bool]:
         body = record["body"]
@@ -101,13 +93,20 @@ def tell_decision(records: Sequence[Record]) -> Decision | None:
     dark, filled, differs = telling(picked)
     wanted = [("sent shares dark", dark), ("got a fill", filled), ("differs from the rule-based SOR", differs)]
     told = [text for text, holds in wanted if holds] or ["has a scored route"]
+    return explain_decision(records, picked, "The first decision in the log that " + ", ".join(told) + ".")
+
+
+def explain_decision(records: Sequence[Record], picked: Record, choice_rule: str) -> Decision:
+    """One decision told; it needs a scored route (`has_scores`)."""
+    parents = {r["body"].get("parent_id"): r["body"] for r in records if r["type"] == "parent"}
+    children, fills = _events(records)
     body = picked["body"]
     own = children[str(body.get("decision_id"))]
     sentences = [_what(picked, parents.get(body.get("parent_id"))), _why(body), _baseline(body), *_controls(body)]
     sentences.append(_outcome(own, fills))
     return Decision(
         decision_id=str(body.get("decision_id")),
-        choice_rule="The first decision in the log that " + ", ".join(told) + ".",
+        choice_rule=choice_rule,
         sentences=[s for s in sentences if s],
         scores=_scores(body),
         candidates=_candidates(body),
@@ -115,6 +114,23 @@ def tell_decision(records: Sequence[Record]) -> Decision | None:
         lit_shares=f"{(body.get('lit_alternative') or {}).get('shares', 0):,}",
         counterfactual=str(body.get("counterfactual") or ""),
     )
+
+
+def _events(records: Sequence[Record]) -> tuple[Mapping[str, list[Record]], Mapping[str, list[Record]]]:
+    """Children sent by decision, fills by child."""
+    children: dict[str, list[Record]] = defaultdict(list)
+    fills: dict[str, list[Record]] = defaultdict(list)
+    for r in records:
+        if r["type"] == "route_event" and r["body"].get("event") == "MEOR":
+            children[str(r["body"].get("decision_id"))].append(r["body"])
+        elif r["type"] == "fill":
+            fills[str(r["body"].get("child_id"))].append(r["body"])
+    return children, fills
+
+
+def has_scores(body: Record) -> bool:
+    """Whether any route was scored; none is when all are masked."""
+    return bool(_scored(body))
 
 
 def _scored(body: Record) -> list[Record]:

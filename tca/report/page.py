@@ -45,7 +45,7 @@ class Chart:
     height: int
 
 
-class _ChartBook:
+class ChartBook:
     """Numbers the charts in the order in which the page shows them."""
 
     def __init__(self) -> None:
@@ -77,21 +77,30 @@ def write_report(folder: Path) -> Path:
         UserError: evaluation.json is missing, or a file does not fit its format (file, row or field, and the mend).
     """
     folder = Path(folder)
-    html = render(read_inputs(folder))
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".report-", suffix=".tmp")
+    write_page(folder / REPORT_NAME, render(read_inputs(folder)))
+    return folder / REPORT_NAME
+
+
+def write_page(path: Path, html: str) -> None:
+    """The page appears at `path` whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".report-", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(html)
         os.chmod(name, 0o644)  # mkstemp makes 0600, but a report is there to be passed on
-        os.replace(name, folder / REPORT_NAME)
+        os.replace(name, path)
     except BaseException:
         os.unlink(name)
         raise
-    return folder / REPORT_NAME
 
 
 def render(inputs: ReportInputs) -> str:
     """The page as text."""
+    return render_template("template.html.j2", context(inputs))
+
+
+def render_template(name: str, values: Mapping[str, Any]) -> str:
+    """A template of this folder with style and plotly inside."""
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -100,15 +109,15 @@ def render(inputs: ReportInputs) -> str:
         lstrip_blocks=True,
     )
     env.filters |= {"num": number, "pct": percent, "span": span, "nice": nice}
-    template = env.get_template("template.html.j2")
+    template = env.get_template(name)
     css = (_HERE / "style.css").read_text(encoding="utf-8")
     # plotly.min.js is one classic script; only "</script" could end it early, and it does not hold that.
-    return template.render(css=css, plotly_js=get_plotlyjs(), **context(inputs))
+    return template.render(css=css, plotly_js=get_plotlyjs(), **values)
 
 
 def context(inputs: ReportInputs) -> dict[str, Any]:
     """Everything the template prints, as plain values."""
-    evaluation, book = inputs.evaluation, _ChartBook()
+    evaluation, book = inputs.evaluation, ChartBook()
     name = subject(evaluation)
     judged = evaluation.episodes >= MIN_PARENTS
     order = list(evaluation.routers)
@@ -137,12 +146,12 @@ def context(inputs: ReportInputs) -> dict[str, Any]:
         **_shape_context(inputs.policy, book),
         "has_log": inputs.records is not None,
         "decision": decision,
-        "waterfalls": _waterfalls(decision, book),
+        "waterfalls": waterfalls(decision, book),
     }
 
 
 def _cost_context(
-    evaluation: Evaluation, name: str, order: Sequence[str], judged: bool, book: _ChartBook
+    evaluation: Evaluation, name: str, order: Sequence[str], judged: bool, book: ChartBook
 ) -> dict[str, Any]:
     mine = [c for c in evaluation.comparisons if c.router == name and c.metric == "vwap_slippage_bps"]
     others = [c for c in evaluation.comparisons if c not in mine]
@@ -168,7 +177,7 @@ def _cost_context(
     }
 
 
-def _shape_context(policy: PolicyTables | None, book: _ChartBook) -> dict[str, Any]:
+def _shape_context(policy: PolicyTables | None, book: ChartBook) -> dict[str, Any]:
     if policy is None:
         return {"panels": [], "idle_features": [], "kind_colours": {}}
     tables = dict(policy.shapes_e9)
@@ -201,7 +210,8 @@ def _shape_context(policy: PolicyTables | None, book: _ChartBook) -> dict[str, A
     return {"panels": panels, "idle_features": idle, "kind_colours": colours}
 
 
-def _waterfalls(decision: Decision | None, book: _ChartBook) -> list[Chart]:
+def waterfalls(decision: Decision | None, book: ChartBook) -> list[Chart]:
+    """The chosen route's score and its rival's, on one scale."""
     if decision is None:
         return []
     ends = []

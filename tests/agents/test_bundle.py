@@ -241,6 +241,21 @@ def test_the_model_card_says_whether_it_was_evaluated(run_dir: Path, bundle_dir:
     assert "SIMULATED" in card.splitlines()[0] and "Prohibited: live orders" in card
 
 
+def test_no_pickle_is_read_from_a_bundle(bundle_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pickle
+
+    import torch
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a pickle was read")
+
+    for module, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")):
+        monkeypatch.setattr(module, name, refuse)
+    load_bundle(bundle_dir)
+    with pytest.raises(AssertionError, match="a pickle was read"):  # the trap does close
+        pickle.loads(b"")
+
+
 def test_an_mlp_run_is_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path / "mlp", "mlp")
     with pytest.raises(UserError, match="only additive policies are exported"):

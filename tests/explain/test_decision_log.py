@@ -104,15 +104,20 @@ def test_an_exception_leaves_nothing_and_keeps_the_older_log(tmp_path: Path) -> 
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_a_close_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_close_that_cannot_write_keeps_the_records_and_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def disk_full(*_: object) -> None:
         raise OSError("No space left on device")
 
     log = DecisionLog(tmp_path / "log.jsonl")
+    log.append("run", T0_NS, {})
     monkeypatch.setattr(Path, "replace", disk_full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match=r"No space left.*2 records are kept in .*\.partial"):
         log.close(T0_NS)
-    assert list(tmp_path.iterdir()) == []
+    (kept,) = tmp_path.glob(".log.jsonl.*.partial")
+    assert len(list(read_log(kept))) == 2
+    assert not (tmp_path / "log.jsonl").exists()
 
 
 def test_a_new_log_replaces_the_older_one_and_its_checkpoints(tmp_path: Path) -> None:

@@ -14,31 +14,24 @@ Intervals are normal with errors clustered by parent.
 
 from __future__ import annotations
 
-import datetime
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from ..configs.market import SESSION_S, DarkPoolConfig, MarketConfig, StockConfig
+from ..configs.market import DarkPoolConfig, MarketConfig, StockConfig
 from ..configs.pool_knowledge import KAPPA_MAX
 from .fills import UNKNOWN, Fills
+from .pool_exposure import PING, TAKE, Exposure, children_of, exposure_of, fill_chance, kept_tilt, on_curve, session_s
 from .venue_estimates import LEAST_CLUSTERS, LEAST_FILLS, Estimate, clustered_se, order_types
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 _Z95 = 1.959964
-_NEW_YORK = ZoneInfo("America/New_York")
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 _ROUNDS = 4
 _MOST_LEAK_HALF_WIDTH = 0.1  # a leak weight known no better than this stays the base's
-TAKE, POST, PING, REST = range(4)
 
 
 @dataclass(frozen=True)
@@ -56,24 +49,9 @@ class PoolFit:
     n_filled: int
 
 
-class _Children(NamedTuple):
-    """Child orders, one entry each, in order of routing."""
-
-    child: IntArray  # code in the file
-    kind: IntArray  # TAKE, POST, PING, REST
-    venue: IntArray
-    parent: IntArray
-    routed: IntArray
-    filled: IntArray  # shares
-    sent_ns: IntArray
-    life_s: FloatArray  # how long it may rest; 0 for a ping
-    age_s: FloatArray  # since the parent's last visit to the venue; inf for the first
-    after_full: IntArray  # shares of the last child there if it filled whole, else 0
-
-
 def fit_pools(fills: Fills, market: MarketConfig, stock: StockConfig) -> list[PoolFit]:
     """One fit a dark venue of the file, by name. `stock`: the class whose volume, alphas and noise stand behind it."""
-    children = _children(fills)
+    children = children_of(fills)
     kinds = order_types(fills)
     footprint = _footprint(fills, kinds)
     found = []
@@ -83,7 +61,7 @@ def fit_pools(fills: Fills, market: MarketConfig, stock: StockConfig) -> list[Po
     for code in sorted(dark, key=lambda c: str(names[c])):
         name = str(names[code])
         own = (children.venue == code) & (children.kind >= PING)
-        met = _exposure(children, own, market, stock, base_pool(market, name))
+        met = exposure_of(children, own, market, stock, base_pool(market, name))
         rows = np.flatnonzero((fills.venue == code) & (kinds >= PING) & (fills.shares > 0))
         kappas = np.zeros(2)
         for _ in range(_ROUNDS):  # supply and toxicity each ask for the other
@@ -137,134 +115,7 @@ def _rounded(x: float) -> float:
     return float(f"{x:.4g}")
 
 
-def _children(fills: Fills) -> _Children:
-    """Children in order of routing, with their parent's visits to the venue before."""
-    _, first, child, count = np.unique(fills.child, return_index=True, return_inverse=True, return_counts=True)
-    n = len(count)
-    kind = order_types(fills)[first]
-    filled = np.bincount(child, fills.shares, n).astype(np.int64)
-    last_ns = np.zeros(n, np.int64)
-    np.maximum.at(last_ns, child, fills.ts_ns)
-    recv = fills.recv_ts_ns[first]
-    sent = np.where(recv == UNKNOWN, fills.ts_ns[first], recv)
-    routed = np.where(fills.routed_shares[first] > 0, fills.routed_shares[first], filled)
-    rests = (kind == REST) | (kind == POST)
-    life = np.where(rests, (last_ns - sent) / 1e9, 0.0)
-    for k in (POST, REST):  # a child that filled whole would have rested as long as those that did not
-        left = (kind == k) & (filled < routed)
-        if left.any():
-            life[(kind == k) & (filled >= routed)] = np.median(life[left])
-    order = np.argsort(sent, kind="stable")
-    c = _Children(
-        fills.child[first][order], kind[order], fills.venue[first][order], fills.parent[first][order], routed[order],
-        filled[order], sent[order], life[order], np.full(n, math.inf), np.zeros(n, np.int64),
-    )  # fmt: skip
-    visit: dict[tuple[int, int], tuple[float, int]] = {}
-    for i in np.flatnonzero(c.kind >= PING):
-        place = (int(c.venue[i]), int(c.parent[i]))
-        now = c.sent_ns[i] / 1e9
-        if place in visit:
-            c.age_s[i], c.after_full[i] = max(0.0, now - visit[place][0]), visit[place][1]
-        whole = int(c.filled[i]) if c.filled[i] >= c.routed[i] else 0
-        visit[place] = (now + c.life_s[i], whole)
-    return c
-
-
-def _session_s(ns: IntArray) -> FloatArray:
-    """Seconds after 09:30 New York, cut to the session."""
-    days = ns // 86_400_000_000_000
-    out = np.zeros(len(ns))
-    for day in np.unique(days):
-        noon = datetime.datetime.fromtimestamp(int(day) * 86_400 + 43_200, datetime.UTC)
-        shift = noon.astimezone(_NEW_YORK).utcoffset() or datetime.timedelta()
-        on = days == day
-        out[on] = ns[on] / 1e9 - int(day) * 86_400 + shift.total_seconds() - 34_200
-    return np.clip(out, 0.0, SESSION_S - 1e-6)
-
-
-def _curve(values: tuple[float, ...], at_s: FloatArray) -> FloatArray:
-    curve = np.asarray(values, float)
-    return np.asarray(curve[(at_s / SESSION_S * len(curve)).astype(int)], float)
-
-
-def _volume_per_s(stock: StockConfig, at_s: FloatArray) -> FloatArray:
-    curve = np.asarray(stock.volume_curve, float)
-    return stock.adv_shares * _curve(tuple(curve / curve.sum()), at_s) * len(curve) / SESSION_S
-
-
-def _tail(pool: DarkPoolConfig, stock: StockConfig, lots: IntArray) -> tuple[FloatArray, float]:
-    """(Pr[S >= lots], mean of S) of contra sizes in lots."""
-    most = max(1, round((pool.size_max_lots or 1) * stock.size_scale))
-    k = np.arange(1.0, most + 1.0)
-    weights = k**-pool.size_beta
-    weights /= weights.sum()
-    tail = np.concatenate([[1.0], 1.0 - np.cumsum(weights)])  # tail[j] = Pr[S > j]
-    return np.where(lots - 1 > most, 0.0, tail[np.clip(lots - 1, 0, most)]), float((k * weights).sum())
-
-
-class _Exposure(NamedTuple):
-    """What the children sent to one pool could meet, one entry each."""
-
-    child: IntArray  # code in the file
-    sent_ns: IntArray
-    parent: IntArray
-    filled: BoolArray
-    standing: FloatArray  # mean arrivals that stand there when it comes, at a supply of the whole volume
-    coming: FloatArray  # ... that come while it rests
-    left: FloatArray  # chance that a contra order met before still stands there
-    sd: float  # log-normal scatter of arrivals, tilts apart
-
-
-def _exposure(
-    c: _Children, own: BoolArray, market: MarketConfig, stock: StockConfig, pool: DarkPoolConfig
-) -> _Exposure:
-    lot = market.lots_of_shares
-    least = np.maximum(1, np.minimum(np.maximum(1, c.routed[own] // lot), pool.min_quantity_lots))
-    match, mean_lots = _tail(pool, stock, least)
-    age, life, at = c.age_s[own], c.life_s[own], _session_s(c.sent_ns[own])
-    standing = pool.life_s * -np.expm1(-age / pool.life_s)
-    per_s = _volume_per_s(stock, at) / (mean_lots * lot) * match * _elasticity(market, stock, at)
-    # what the contra of a child that filled whole left behind, if it is still there
-    before = c.after_full[own] // lot
-    over, reached = _tail(pool, stock, before + least)[0], _tail(pool, stock, np.maximum(1, before))[0]
-    stays = np.exp(-np.where(before > 0, age, 0.0) / pool.life_s)
-    left = np.where(before > 0, stays * np.divide(over, reached, out=np.zeros_like(over), where=reached > 0), 0.0)
-    noise = market.noise
-    slot_var = math.log1p(math.expm1(noise.slot_volume_log_sd**2) * 10 / market.interval_s)
-    var = slot_var + noise.day_volume_log_sd**2 + noise.supply_log_sd**2
-    var += 2.0 * noise.supply_volume_load * noise.supply_log_sd * math.sqrt(slot_var)
-    return _Exposure(c.child[own], c.sent_ns[own], c.parent[own], c.filled[own] > 0, per_s * standing, per_s * life,
-                     left, math.sqrt(var))  # fmt: skip
-
-
-def _chance(met: _Exposure, supply: float, kappas: FloatArray) -> FloatArray:
-    """By child: chance that a fresh contra order fills it. Both tilts act on what stands there, the slow one on what
-    comes."""
-    sd = math.hypot(met.sd, kappas[1])
-    empty = np.zeros(len(met.sent_ns))
-    for z, w in zip(_NODES, _WEIGHTS, strict=True) if kappas[0] > 0 else ((0.0, 1.0),):
-        arrivals = supply * (met.standing * math.exp(kappas[0] * z - 0.5 * kappas[0] ** 2) + met.coming)
-        for y, v in zip(_NODES, _WEIGHTS, strict=True):
-            empty += w * v * np.exp(-arrivals * math.exp(sd * y - 0.5 * sd * sd))
-    return 1.0 - empty
-
-
-def _kept(arrivals: FloatArray, sd: float) -> FloatArray:
-    """How much of an alpha's tilt is left in the fills of children that the first arrival completes.
-
-    Such a child cannot fill more than once where arrivals are many, so its fills come less from tilted moments than
-    arrivals do: of the tilt stays E[y g] / (S E g), g = 1 - exp(-L e^(S y - S^2/2)), y standard normal, S the scatter
-    of arrivals with the tilts in it (market model, section 2: what the law is about).
-    """
-    chance, moment = np.zeros(len(arrivals)), np.zeros(len(arrivals))
-    for y, w in zip(_NODES, _WEIGHTS, strict=True):
-        g = -np.expm1(-arrivals * math.exp(sd * y - 0.5 * sd * sd))
-        chance += w * g
-        moment += w * y * g
-    return np.divide(moment, sd * chance, out=np.ones_like(chance), where=chance * sd > 0)
-
-
-def _supply(met: _Exposure, kappas: FloatArray) -> Estimate:
+def _supply(met: Exposure, kappas: FloatArray) -> Estimate:
     """Contra supply as a share of volume: the value at which the model fills as many children as filled."""
     n, n_parents = len(met.parent), int(np.unique(met.parent).size)
     got = met.filled.astype(float)
@@ -272,7 +123,7 @@ def _supply(met: _Exposure, kappas: FloatArray) -> Estimate:
         return Estimate(None, None, None, n, n_parents)
 
     def residual(log_supply: float) -> FloatArray:
-        return np.asarray(got - 1.0 + (1.0 - _chance(met, math.exp(log_supply), kappas)) * (1.0 - met.left))
+        return np.asarray(got - 1.0 + (1.0 - fill_chance(met, math.exp(log_supply), kappas)) * (1.0 - met.left))
 
     lo, hi = -16.0, 2.0
     if residual(lo).sum() <= 0 or residual(hi).sum() >= 0:
@@ -281,20 +132,6 @@ def _supply(met: _Exposure, kappas: FloatArray) -> Estimate:
     slope = float(residual(at - 0.01).sum() - residual(at + 0.01).sum()) / 0.02  # d(children filled) / d(log supply)
     half = _Z95 * clustered_se(residual(at), slope, met.parent)
     return Estimate(math.exp(at), math.exp(at - half), math.exp(at + half), n, n_parents)
-
-
-def _elasticity(market: MarketConfig, stock: StockConfig, at_s: FloatArray) -> FloatArray:
-    """Mean factor of spread and volatility on supply at the time of day (market model, equation 2)."""
-    noise = market.noise
-    out = np.ones(len(at_s))
-    for curve, power, sd, centre in (
-        (stock.spread_curve, noise.supply_spread_exponent, noise.spread_log_sd, 0.5),
-        (stock.vol_curve, noise.supply_vol_exponent, noise.vol_log_sd, 1.0),
-    ):
-        level = np.asarray(curve, float)
-        level = level / (level.mean() if centre == 0.5 else math.sqrt((level**2).mean()))
-        out *= _curve(tuple(level), at_s) ** power * math.exp(0.5 * (power * sd) ** 2 - centre * power * sd * sd)
-    return out
 
 
 def _moves_bps(fills: Fills, horizon_s: float) -> FloatArray:
@@ -318,7 +155,7 @@ def _footprint(fills: Fills, kind: IntArray) -> dict[float, float]:
 
 
 def _toxicity(
-    fills: Fills, rows: IntArray, met: _Exposure, supply: Estimate, kappas: FloatArray, footprint: dict[float, float],
+    fills: Fills, rows: IntArray, met: Exposure, supply: Estimate, kappas: FloatArray, footprint: dict[float, float],
     market: MarketConfig, stock: StockConfig,
 ) -> tuple[Estimate, Estimate]:  # fmt: skip
     """(Gamma_fast, Gamma_slow), bps, from mid moves after the pool's fills, `rows` of the file.
@@ -339,11 +176,11 @@ def _toxicity(
         unknown = Estimate(None, None, None, n, n_parents)
         return unknown, unknown
     at_once = fills.ts_ns[rows] <= met.sent_ns[at]
-    node = _kept(supply.value * met.standing[at], math.sqrt(met.sd**2 + float((kappas**2).sum())))
-    slot = _kept(supply.value * met.coming[at], math.hypot(met.sd, kappas[1]))
+    node = kept_tilt(supply.value * met.standing[at], math.sqrt(met.sd**2 + float((kappas**2).sum())))
+    slot = kept_tilt(supply.value * met.coming[at], math.hypot(met.sd, kappas[1]))
     kept = np.stack([np.where(at_once, node, 1.0), np.where(at_once, node, slot)], axis=1)
     most = np.divide(KAPPA_MAX, kappas, out=np.full(2, np.inf), where=kappas > 0)  # the model caps a tilt
-    kept *= np.minimum(_toxicity_level(market, stock, _session_s(fills.ts_ns[rows]))[:, None], most)
+    kept *= np.minimum(_toxicity_level(market, stock, session_s(fills.ts_ns[rows]))[:, None], most)
     seconds = np.array(horizons)
     law = -np.stack([-np.expm1(-seconds / stock.tau_fast_s), -np.expm1(-seconds / stock.tau_slow_s)], axis=1)
     weights = 1.0 / np.diff(np.concatenate([[0.0], seconds]))
@@ -368,7 +205,7 @@ def _toxicity_level(market: MarketConfig, stock: StockConfig, at_s: FloatArray) 
     level = level / math.sqrt((level**2).mean())
     nu, sd = noise.toxicity_vol_exponent, noise.vol_log_sd
     noise_mean = math.exp((0.5 * nu * nu - nu + nu * noise.supply_vol_exponent) * sd * sd)
-    return _curve(tuple(level), at_s) ** nu * noise_mean
+    return on_curve(tuple(level), at_s) ** nu * noise_mean
 
 
 def _leak(

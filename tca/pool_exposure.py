@@ -1,7 +1,7 @@
 """What each child order could have met in a pool: who came before it, how long it stood there, at what time of day.
 
-Exposure is counted by the market's own equations (docs/market_model.md, sections 2 and 3), so that the share of children
-that filled can be turned into contra supply.
+Exposure is counted by the market's own equations (docs/market_model.md, sections 2 and 3), so that the share of
+children that filled can be turned into contra supply.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from ..configs.loading import find_config, load_market
 from ..configs.market import DarkPoolConfig, MarketConfig, StockConfig
 from ..envs.calibration_run import write_whole
 from ..tca.fills import Fills, read_fills
-from ..tca.pool_fit import PoolFit, fit_pools, fitted_pool, leak_identified
+from ..tca.pool_fit import PoolFit, fit_pools, fitted_pool, kappas_identified, leak_identified
 from ..tca.venue_estimates import Estimate, VenueEstimates, venue_estimates
 
 COLUMNS = ("venue", "what", "value", "lo", "hi", "n", "parents", "market")
@@ -107,7 +107,7 @@ def _market_text(
     ]  # fmt: skip
     for fit in fits:
         pool = pools[fit.venue]
-        lines.append(f"  # {pool.name}: {fit.n_children:,} children, {fit.n_filled:,} with a fill; {_said(fit)}")
+        lines.append(f"  # {pool.name}: {fit.n_children:,} children, {fit.n_filled:,} with a fill; {_said(fit, stock)}")
         changed = pool.model_dump(mode="json", exclude_defaults=True)
         lines.append("  - " + yaml.safe_dump(changed, default_flow_style=True, sort_keys=False, width=10**6).strip())
     return "\n".join(lines) + "\n"
@@ -129,9 +129,11 @@ def _without(lines: list[str], keys: tuple[str, ...]) -> list[str]:
     return kept
 
 
-def _said(fit: PoolFit) -> str:
-    parts = [f"supply_frac {_interval(fit.supply_frac)}", f"Gamma_fast {_interval(fit.gamma_fast_bps)} bps",
-             f"Gamma_slow {_interval(fit.gamma_slow_bps)} bps"]  # fmt: skip
+def _said(fit: PoolFit, stock: StockConfig) -> str:
+    gammas = (fit.gamma_fast_bps, fit.gamma_slow_bps)
+    parts = [f"supply_frac {_interval(fit.supply_frac)}"]
+    for name, gamma, known in zip(("fast", "slow"), gammas, kappas_identified(gammas, stock), strict=True):
+        parts.append(f"Gamma_{name} {_interval(gamma)} bps{'' if known else ', kept from the base'}")
     parts.append(f"leak_weight {_interval(fit.leak_weight)}{'' if leak_identified(fit) else ', kept from the base'}")
     return "; ".join(parts)
 

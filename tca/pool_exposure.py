@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from ..configs.market import SESSION_S, DarkPoolConfig, MarketConfig, StockConfig
+from ..configs.market import N_CURVE_BINS, SESSION_S, DarkPoolConfig, MarketConfig, StockConfig
+from ..configs.pool_knowledge import KAPPA_MAX
 from .fills import UNKNOWN, Fills
 from .venue_estimates import order_types
 
@@ -117,7 +118,12 @@ class Exposure(NamedTuple):
     standing: FloatArray  # mean arrivals that stand there when it comes, at a supply of the whole volume
     coming: FloatArray  # ... that come while it rests
     left: FloatArray  # chance that a contra order met before still stands there
+    level: FloatArray  # mean of (sigma / usual sigma)^nu at the time of day, a factor on toxicity
     sd: float  # log-normal scatter of arrivals, tilts apart
+
+    def kappas(self, usual: FloatArray) -> FloatArray:
+        """(n, 2) toxicity that each child met, of the pool's `usual` one; the model caps it."""
+        return np.minimum(usual[None, :] * self.level[:, None], KAPPA_MAX)
 
 
 def exposure_of(
@@ -136,25 +142,42 @@ def exposure_of(
     left = np.where(before > 0, stays * np.divide(over, reached, out=np.zeros_like(over), where=reached > 0), 0.0)
     noise = market.noise
     slot_var = math.log1p(math.expm1(noise.slot_volume_log_sd**2) * 10 / market.interval_s)
-    var = slot_var + noise.day_volume_log_sd**2 + noise.supply_log_sd**2
-    var += 2.0 * noise.supply_volume_load * noise.supply_log_sd * math.sqrt(slot_var)
+    bin_var = math.log1p(N_CURVE_BINS / noise.volume_concentration)
+    var = slot_var + bin_var + noise.day_volume_log_sd**2 + noise.supply_log_sd**2
+    loading = (
+        noise.supply_volume_load * noise.supply_log_sd * math.sqrt(slot_var)
+    )  # supply moves with the slot's volume
+    var += 2.0 * loading + (noise.supply_spread_exponent * noise.spread_log_sd) ** 2
+    var += (noise.supply_vol_exponent * noise.vol_log_sd) ** 2
+    per_s *= math.exp(loading)
     return Exposure(c.child[own], c.sent_ns[own], c.parent[own], c.filled[own] > 0, per_s * standing, per_s * life,
-                     left, math.sqrt(var))  # fmt: skip
+                     left, _level(market, stock, at), math.sqrt(var))  # fmt: skip
+
+
+def _level(market: MarketConfig, stock: StockConfig, at_s: FloatArray) -> FloatArray:
+    noise = market.noise
+    curve = np.asarray(stock.vol_curve, float)
+    curve = curve / math.sqrt((curve**2).mean())
+    nu, sd = noise.toxicity_vol_exponent, noise.vol_log_sd
+    return on_curve(tuple(curve), at_s) ** nu * math.exp(
+        (0.5 * nu * nu - nu + nu * noise.supply_vol_exponent) * sd * sd
+    )
 
 
 def fill_chance(met: Exposure, supply: float, kappas: FloatArray) -> FloatArray:
     """By child: chance that a fresh contra order fills it. Both tilts act on what stands there, the slow one on what
-    comes."""
-    sd = math.hypot(met.sd, kappas[1])
+    comes. `kappas`: usual toxicity, fast and slow."""
+    fast, slow = met.kappas(kappas).T
+    sd = np.hypot(met.sd, slow)
     empty = np.zeros(len(met.sent_ns))
     for z, w in zip(_NODES, _WEIGHTS, strict=True) if kappas[0] > 0 else ((0.0, 1.0),):
-        arrivals = supply * (met.standing * math.exp(kappas[0] * z - 0.5 * kappas[0] ** 2) + met.coming)
+        arrivals = supply * (met.standing * np.exp(fast * z - 0.5 * fast**2) + met.coming)
         for y, v in zip(_NODES, _WEIGHTS, strict=True):
-            empty += w * v * np.exp(-arrivals * math.exp(sd * y - 0.5 * sd * sd))
-    return 1.0 - empty
+            empty += w * v * np.exp(-arrivals * np.exp(sd * y - 0.5 * sd * sd))
+    return np.asarray(1.0 - empty)
 
 
-def kept_tilt(arrivals: FloatArray, sd: float) -> FloatArray:
+def kept_tilt(arrivals: FloatArray, sd: FloatArray) -> FloatArray:
     """How much of an alpha's tilt is left in the fills of children that the first arrival completes.
 
     Such a child cannot fill more than once where arrivals are many, so its fills come less from tilted moments than
@@ -163,7 +186,7 @@ def kept_tilt(arrivals: FloatArray, sd: float) -> FloatArray:
     """
     chance, moment = np.zeros(len(arrivals)), np.zeros(len(arrivals))
     for y, w in zip(_NODES, _WEIGHTS, strict=True):
-        g = -np.expm1(-arrivals * math.exp(sd * y - 0.5 * sd * sd))
+        g = -np.expm1(-arrivals * np.exp(sd * y - 0.5 * sd * sd))
         chance += w * g
         moment += w * y * g
     return np.divide(moment, sd * chance, out=np.ones_like(chance), where=chance * sd > 0)

@@ -22,15 +22,16 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from ..configs.market import DarkPoolConfig, MarketConfig, StockConfig
-from ..configs.pool_knowledge import KAPPA_MAX
+from ..configs.pool_knowledge import KAPPA_MAX, resolved_kappas
 from .fills import UNKNOWN, Fills
-from .pool_exposure import PING, TAKE, Exposure, children_of, exposure_of, fill_chance, kept_tilt, on_curve, session_s
+from .pool_exposure import PING, TAKE, Exposure, children_of, exposure_of, fill_chance, kept_tilt
 from .venue_estimates import LEAST_CLUSTERS, LEAST_FILLS, Estimate, clustered_se, order_types
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 _Z95 = 1.959964
 _ROUNDS = 4
+_MOST_KAPPA_HALF_WIDTH = 0.4  # a toxicity known no better than this stays the base's
 _MOST_LEAK_HALF_WIDTH = 0.1  # a leak weight known no better than this stays the base's
 
 
@@ -57,18 +58,17 @@ def fit_pools(fills: Fills, market: MarketConfig, stock: StockConfig) -> list[Po
     found = []
     names = fills.names["venue"]
     dark = np.unique(children.venue[children.kind >= PING])
-    sigmas = np.array([stock.sigma_fast_bps, stock.sigma_slow_bps])
     for code in sorted(dark, key=lambda c: str(names[c])):
         name = str(names[code])
         own = (children.venue == code) & (children.kind >= PING)
-        met = exposure_of(children, own, market, stock, base_pool(market, name))
+        pool = base_pool(market, name)
+        met = exposure_of(children, own, market, stock, pool)
         rows = np.flatnonzero((fills.venue == code) & (kinds >= PING) & (fills.shares > 0))
-        kappas = np.zeros(2)
+        kappas, errors = np.array(resolved_kappas(pool, stock)), np.zeros(2)
         for _ in range(_ROUNDS):  # supply and toxicity each ask for the other
-            supply = _supply(met, kappas)
-            gammas = _toxicity(fills, rows, met, supply, kappas, footprint, market, stock)
-            values = np.array([max(0.0, g.value or 0.0) for g in gammas])
-            kappas = np.minimum(KAPPA_MAX, np.divide(values, sigmas, out=np.zeros(2), where=sigmas > 0))
+            supply = _supply(met, kappas, errors)
+            gammas = _toxicity(fills, rows, met, supply, kappas, footprint, stock)
+            kappas, errors = _used_kappas(gammas, pool, stock)
         leakage, weight = _leak(fills, kinds, int(code), market, stock)
         fees = fills.fee_e6[rows]
         fees = fees[fees != UNKNOWN]
@@ -92,17 +92,36 @@ def fitted_pool(fit: PoolFit, market: MarketConfig, stock: StockConfig, name: st
     changes: dict[str, object] = {"name": name}
     if fit.supply_frac.lo is not None:
         changes["supply_frac"] = _rounded(max(fit.supply_frac.value or 0.0, 1e-6))
-    if fit.gamma_fast_bps.lo is not None:
-        changes |= {"reversion_bps": None}
-        for key, gamma, sigma in (("kappa_fast", fit.gamma_fast_bps, stock.sigma_fast_bps),
-                                  ("kappa_slow", fit.gamma_slow_bps, stock.sigma_slow_bps)):  # fmt: skip
-            kappa = max(0.0, gamma.value or 0.0) / sigma if sigma > 0 else 0.0
-            changes[key] = _rounded(min(kappa, KAPPA_MAX))
+    kappas, errors = _used_kappas((fit.gamma_fast_bps, fit.gamma_slow_bps), pool, stock)
+    if errors.any():
+        changes |= {"reversion_bps": None, "kappa_fast": _rounded(kappas[0]), "kappa_slow": _rounded(kappas[1])}
     if leak_identified(fit):
         changes["leak_weight"] = _rounded(max(0.0, fit.leak_weight.value or 0.0))
     if fit.fee_mils is not None:
         changes["fee_mils"] = round(fit.fee_mils, 2)
     return DarkPoolConfig.model_validate(pool.model_dump() | changes)
+
+
+def kappas_identified(gammas: tuple[Estimate, Estimate], stock: StockConfig) -> tuple[bool, bool]:
+    """Whether the file tells the fast and the slow toxicity to within 0.4 standard deviations of their alpha."""
+    known = []
+    for gamma, sigma in zip(gammas, (stock.sigma_fast_bps, stock.sigma_slow_bps), strict=True):
+        width = (gamma.hi - gamma.lo) / 2 if gamma.lo is not None and gamma.hi is not None else math.inf
+        known.append(sigma > 0 and width <= _MOST_KAPPA_HALF_WIDTH * sigma)
+    return known[0], known[1]
+
+
+def _used_kappas(
+    gammas: tuple[Estimate, Estimate], pool: DarkPoolConfig, stock: StockConfig
+) -> tuple[FloatArray, FloatArray]:
+    """Toxicity (2,) that is identified, else the base's, and its standard error, 0 for the base's."""
+    kappas, errors = np.array(resolved_kappas(pool, stock)), np.zeros(2)
+    for j, (known, gamma) in enumerate(zip(kappas_identified(gammas, stock), gammas, strict=True)):
+        if known and gamma.lo is not None and gamma.hi is not None:
+            sigma = (stock.sigma_fast_bps, stock.sigma_slow_bps)[j]
+            kappas[j] = min(KAPPA_MAX, max(0.0, gamma.value or 0.0) / sigma)
+            errors[j] = (gamma.hi - gamma.lo) / 2 / _Z95 / sigma
+    return kappas, errors
 
 
 def leak_identified(fit: PoolFit) -> bool:
@@ -115,14 +134,17 @@ def _rounded(x: float) -> float:
     return float(f"{x:.4g}")
 
 
-def _supply(met: Exposure, kappas: FloatArray) -> Estimate:
-    """Contra supply as a share of volume: the value at which the model fills as many children as filled."""
+def _supply(met: Exposure, kappas: FloatArray, errors: FloatArray) -> Estimate:
+    """Contra supply as a share of volume: the value at which the model fills as many children as filled.
+
+    `errors`: standard errors of the toxicities, which the interval takes in by their effect on the value.
+    """
     n, n_parents = len(met.parent), int(np.unique(met.parent).size)
     got = met.filled.astype(float)
     if n < LEAST_FILLS or n_parents < LEAST_CLUSTERS or got.sum() == 0:
         return Estimate(None, None, None, n, n_parents)
 
-    def residual(log_supply: float) -> FloatArray:
+    def residual(log_supply: float, kappas: FloatArray = kappas) -> FloatArray:
         return np.asarray(got - 1.0 + (1.0 - fill_chance(met, math.exp(log_supply), kappas)) * (1.0 - met.left))
 
     lo, hi = -16.0, 2.0
@@ -130,7 +152,11 @@ def _supply(met: Exposure, kappas: FloatArray) -> Estimate:
         return Estimate(None, None, None, n, n_parents)
     at = brentq(lambda x: float(residual(x).sum()), lo, hi, xtol=1e-7)
     slope = float(residual(at - 0.01).sum() - residual(at + 0.01).sum()) / 0.02  # d(children filled) / d(log supply)
-    half = _Z95 * clustered_se(residual(at), slope, met.parent)
+    variance = clustered_se(residual(at), slope, met.parent) ** 2
+    for j in np.flatnonzero(errors):
+        other = kappas + np.eye(2)[j] * errors[j]
+        variance += (float(residual(at, other).sum()) / slope) ** 2
+    half = _Z95 * math.sqrt(variance)
     return Estimate(math.exp(at), math.exp(at - half), math.exp(at + half), n, n_parents)
 
 
@@ -156,7 +182,7 @@ def _footprint(fills: Fills, kind: IntArray) -> dict[float, float]:
 
 def _toxicity(
     fills: Fills, rows: IntArray, met: Exposure, supply: Estimate, kappas: FloatArray, footprint: dict[float, float],
-    market: MarketConfig, stock: StockConfig,
+    stock: StockConfig,
 ) -> tuple[Estimate, Estimate]:  # fmt: skip
     """(Gamma_fast, Gamma_slow), bps, from mid moves after the pool's fills, `rows` of the file.
 
@@ -176,11 +202,12 @@ def _toxicity(
         unknown = Estimate(None, None, None, n, n_parents)
         return unknown, unknown
     at_once = fills.ts_ns[rows] <= met.sent_ns[at]
-    node = kept_tilt(supply.value * met.standing[at], math.sqrt(met.sd**2 + float((kappas**2).sum())))
-    slot = kept_tilt(supply.value * met.coming[at], math.hypot(met.sd, kappas[1]))
+    tilts = met.kappas(kappas)[at]
+    node = kept_tilt(supply.value * met.standing[at], np.sqrt(met.sd**2 + (tilts**2).sum(axis=1)))
+    slot = kept_tilt(supply.value * met.coming[at], np.hypot(met.sd, tilts[:, 1]))
     kept = np.stack([np.where(at_once, node, 1.0), np.where(at_once, node, slot)], axis=1)
     most = np.divide(KAPPA_MAX, kappas, out=np.full(2, np.inf), where=kappas > 0)  # the model caps a tilt
-    kept *= np.minimum(_toxicity_level(market, stock, session_s(fills.ts_ns[rows]))[:, None], most)
+    kept *= np.minimum(met.level[at][:, None], most)
     seconds = np.array(horizons)
     law = -np.stack([-np.expm1(-seconds / stock.tau_fast_s), -np.expm1(-seconds / stock.tau_slow_s)], axis=1)
     weights = 1.0 / np.diff(np.concatenate([[0.0], seconds]))
@@ -196,16 +223,6 @@ def _toxicity(
         value = float(gammas[j])
         out.append(Estimate(value, value - half, value + half, n, n_parents))
     return out[0], out[1]
-
-
-def _toxicity_level(market: MarketConfig, stock: StockConfig, at_s: FloatArray) -> FloatArray:
-    """Mean of (sigma / mean sigma)^nu at the time of day, as fills meet it."""
-    noise = market.noise
-    level = np.asarray(stock.vol_curve, float)
-    level = level / math.sqrt((level**2).mean())
-    nu, sd = noise.toxicity_vol_exponent, noise.vol_log_sd
-    noise_mean = math.exp((0.5 * nu * nu - nu + nu * noise.supply_vol_exponent) * sd * sd)
-    return on_curve(tuple(level), at_s) ** nu * noise_mean
 
 
 def _leak(
@@ -245,4 +262,4 @@ def _leak(
     )
 
 
-__all__ = ["PoolFit", "base_pool", "fit_pools", "fitted_pool", "leak_identified"]
+__all__ = ["PoolFit", "base_pool", "fit_pools", "fitted_pool", "kappas_identified", "leak_identified"]

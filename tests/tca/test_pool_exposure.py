@@ -17,7 +17,7 @@ def test_the_tilt_of_completed_children_is_what_simulation_gives(arrivals: float
     chance = -np.expm1(-rate)
     mean = (z * chance).sum() / chance.sum()
     error = np.sqrt((chance**2 * (z - mean) ** 2).sum()) / chance.sum()
-    total = float(np.hypot(sd, kappa))
+    total = np.array([np.hypot(sd, kappa)])
     assert abs(mean + kappa * kept_tilt(np.array([arrivals]), total)[0]) < 4 * error
     assert kept_tilt(np.array([1e-9]), total)[0] == pytest.approx(1.0, abs=1e-3)  # nothing saturates
     assert abs(mean + kappa) > 8 * error or arrivals < 0.1  # or the test would show nothing
@@ -26,7 +26,14 @@ def test_the_tilt_of_completed_children_is_what_simulation_gives(arrivals: float
 def test_the_chance_of_a_fill_is_what_simulation_gives() -> None:
     rng = np.random.default_rng(2)
     kappas, sd = np.array([1.2, 0.4]), 0.9
-    met = Exposure(*([np.array([0])] * 4), standing=np.array([0.2]), coming=np.array([0.3]), left=np.zeros(1), sd=sd)
+    met = Exposure(
+        *([np.array([0])] * 4),
+        standing=np.array([0.2]),
+        coming=np.array([0.3]),
+        left=np.zeros(1),
+        level=np.ones(1),
+        sd=sd,
+    )
     fast, slow, x = rng.standard_normal((3, 1_000_000))
     common = np.exp(-kappas[1] * slow - kappas[1] ** 2 / 2 + sd * x - sd**2 / 2)
     rate = (0.2 * np.exp(-kappas[0] * fast - kappas[0] ** 2 / 2) + 0.3) * common

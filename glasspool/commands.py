@@ -217,7 +217,8 @@ def _digits(value: object) -> str | None:
 @app.command()
 def oracle(
     names: Annotated[
-        list[str] | None, typer.Argument(help="O1, O2-1, O2-3, O3-0, O3-1, O9-M1 ... O9-M4, O2, O3, O9 or all (the default).")
+        list[str] | None,
+        typer.Argument(help="O1, O2-1, O2-3, O3-0, O3-1, O9-M1 ... O9-M4, O2, O3, O9 or all (the default)."),
     ] = None,
     policy: Annotated[str, typer.Option(help="additive or mlp.")] = "additive",
     seeds: Annotated[int, typer.Option(min=1, help="Training seeds.")] = 5,

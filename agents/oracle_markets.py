@@ -24,9 +24,12 @@ from ..configs.market import (
     ScheduleConfig,
     StockConfig,
 )
-from .oracle_solvers import DarkFillQuadraticParams, LotRoutingParams
+from .oracles.dark_adverse import DarkFillAdverseParams
+from .oracles.dark_fill import DarkFillQuadraticParams
+from .oracles.lot_problem import LotRoutingParams
+from .oracles.vwap_tracking import VwapTrackingParams
 
-OracleParams = DarkFillQuadraticParams | LotRoutingParams
+OracleParams = DarkFillQuadraticParams | DarkFillAdverseParams | VwapTrackingParams | LotRoutingParams
 FloatArray = npt.NDArray[np.float64]
 
 LIT_VENUE = "XQLA"
@@ -44,6 +47,11 @@ def market_of(params: OracleParams) -> MarketConfig:
     target 0 is the holding cost of all slots but the first, whose constant q x0^2 is added back. The last slot takes
     what is left.
 
+    O2 (`dark_fill_adverse`): O1 with an adverse charge of gamma / (lam x0) bp a dark share.
+
+    O3 (`vwap_tracking`): 1 bp is 1. Volumes are u times the parent, eta sigma_d = eta, so x lit costs eta x^2/u; the
+    pool charges gamma; tracking phi to the schedule of the volumes.
+
     O9 (`lot_routing`): 1 bp is `lots`, so that a charge of 1 a lot is 1 bp a share. A lot is 100 shares; volume is u_t
     lots and eta sigma_d = lit.quadratic; the half spread is the linear lit cost (a rebate if that is negative), what is
     left after the last slot is charged, and tracking follows the schedule of the volumes u.
@@ -51,11 +59,16 @@ def market_of(params: OracleParams) -> MarketConfig:
     Raises:
         UserError: parameters of another problem.
     """
-    if isinstance(params, DarkFillQuadraticParams):
+    if isinstance(params, (DarkFillQuadraticParams, DarkFillAdverseParams)):
         return _dark_fill_market(params)
+    if isinstance(params, VwapTrackingParams):
+        return _vwap_tracking_market(params)
     if isinstance(params, LotRoutingParams):
         return _lot_routing_market(params)
-    raise UserError(f"No market stands for {type(params).__name__}. Give a dark_fill_quadratic or lot_routing problem.")
+    raise UserError(
+        f"No market stands for {type(params).__name__}. Give a dark_fill_quadratic, dark_fill_adverse, "
+        "vwap_tracking or lot_routing problem."
+    )
 
 
 def cost_in_problem_units(params: OracleParams, cost_bps: FloatArray, penalty_bps: FloatArray) -> FloatArray:
@@ -65,15 +78,40 @@ def cost_in_problem_units(params: OracleParams, cost_bps: FloatArray, penalty_bp
         cost_bps: (n,) `order.cost_bps` at the end of the order.
         penalty_bps: (n,) `order.penalty_bps` summed over its slots.
     """
-    if isinstance(params, DarkFillQuadraticParams):
+    if isinstance(params, (DarkFillQuadraticParams, DarkFillAdverseParams)):
         return params.lam * params.x0**2 * (cost_bps + penalty_bps) + params.q * params.x0**2
+    if isinstance(params, VwapTrackingParams):
+        return cost_bps + penalty_bps
     return params.lots * (cost_bps + penalty_bps)
 
 
-def _dark_fill_market(params: DarkFillQuadraticParams) -> MarketConfig:
-    pool = DarkPoolConfig(name=POOLS[0], order_types=("ping",), size_max_lots=None, zero_prob=1 - params.p)
+def _whole_fills(fill_prob: float, charge_bps: float) -> DarkPoolConfig:
+    """A pool of unlimited size; a charge below zero is a rebate."""
+    return DarkPoolConfig(
+        name=POOLS[0], order_types=("ping",), size_max_lots=None, zero_prob=1 - fill_prob,
+        adverse_charge_bps=max(charge_bps, 0.0), fee_mils=min(charge_bps, 0.0),
+    )  # fmt: skip
+
+
+def _vwap_tracking_market(params: VwapTrackingParams) -> MarketConfig:
     return _market(
-        "oracle-dark-fill-quadratic",
+        "oracle-vwap-tracking",
+        lot_shares=1,
+        shares=CONTINUOUS_SHARES,
+        eta=params.eta,
+        half_spread_bps=0.0,
+        take_fee_bps=0.0,
+        pools=(_whole_fills(params.p, params.gamma),),
+        caps_shares=(CONTINUOUS_SHARES, CONTINUOUS_SHARES),
+        oracle={"slot_volumes": tuple(CONTINUOUS_SHARES * u for u in params.u), "tracking_bps": params.phi},
+    )
+
+
+def _dark_fill_market(params: DarkFillQuadraticParams | DarkFillAdverseParams) -> MarketConfig:
+    gamma = params.gamma if isinstance(params, DarkFillAdverseParams) else 0.0
+    pool = _whole_fills(params.p, gamma / (params.lam * params.x0))
+    return _market(
+        "oracle-" + params.kind.replace("_", "-"),
         lot_shares=1,
         shares=CONTINUOUS_SHARES,
         eta=1.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,16 @@ from pydantic import ValidationError
 from ..configs.errors import UserError
 from ..configs.loading import read_yaml
 from .oracle_markets import OracleParams
-from .oracle_solvers import (
-    DarkFillQuadraticParams,
-    LotRoutingParams,
-    best_simple_rule,
-    evaluate_dark_fill_policy,
-    solve_dark_fill_quadratic,
-    solve_lot_routing,
-)
+from .oracles.dark_adverse import DarkFillAdverseParams
+from .oracles.dark_fill import DarkFillQuadraticParams
+from .oracles.fill_paths import best_catch_up_cost
+from .oracles.kinds import KINDS, optimum_of
+from .oracles.lot_problem import LotRoutingParams
+from .oracles.lot_rules import best_simple_rule
+from .oracles.parameters import Params
+from .oracles.vwap_tracking import VwapTrackingParams
 
-KINDS: dict[str, type[DarkFillQuadraticParams] | type[LotRoutingParams]] = {
-    "dark_fill_quadratic": DarkFillQuadraticParams,
-    "lot_routing": LotRoutingParams,
-}
+_TRAINABLE = (DarkFillQuadraticParams, DarkFillAdverseParams, VwapTrackingParams, LotRoutingParams)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +47,21 @@ def _lots(adverse_a: float, adverse_b: float, tracking: float = 0.0) -> LotRouti
     )  # fmt: skip
 
 
+_CURVE = (0.24, 0.14, 0.12, 0.12, 0.14, 0.24)
+
+
+def _adverse(gamma: float) -> DarkFillAdverseParams:
+    return DarkFillAdverseParams(q=0.1, p=0.5, gamma=gamma, n_slots=5, lam=1.0, x0=1.0)
+
+
 PROBLEMS: dict[str, Problem] = {
     problem.name: problem
     for problem in (
         Problem("O1", DarkFillQuadraticParams(q=0.1, p=0.5, n_slots=5, lam=1.0, x0=1.0), 1.0),
+        Problem("O2-1", _adverse(0.1), 1.0),
+        Problem("O2-3", _adverse(0.3), 1.0),
+        Problem("O3-0", VwapTrackingParams(u=_CURVE, eta=0.2, p=0.4, gamma=0.25, phi=0.0), 1.0),
+        Problem("O3-1", VwapTrackingParams(u=_CURVE, eta=0.2, p=0.4, gamma=0.10, phi=1.0), 1.0),
         Problem("O9-M1", _lots(0.3, 0.9), 0.5),
         Problem("O9-M2", _lots(0.0, 0.0), 0.5),
         Problem("O9-M3", _lots(1.2, 1.6), 0.25),
@@ -72,7 +80,12 @@ def problems_of(names: Sequence[str]) -> list[Problem]:
     for name in names:
         if name.endswith((".yaml", ".yml")):
             params = read_problem(Path(name))
-            mark = PROBLEMS["O1" if isinstance(params, DarkFillQuadraticParams) else "O9-M1"].mark_percent
+            if not isinstance(params, _TRAINABLE) or (isinstance(params, LotRoutingParams) and params.regimes):
+                raise UserError(
+                    f"{name}: a problem of this kind is solved (--solve), not trained on. Kinds to train on: "
+                    "dark_fill_quadratic, dark_fill_adverse, vwap_tracking, lot_routing without regimes."
+                )
+            mark = 0.5 if isinstance(params, LotRoutingParams) else 1.0
             found[Path(name).stem] = Problem(Path(name).stem, params, mark)
             continue
         plain = re.sub("[^A-Z0-9]", "", name.upper())
@@ -83,7 +96,7 @@ def problems_of(names: Sequence[str]) -> list[Problem]:
     return list(found.values())
 
 
-def read_problem(path: Path) -> OracleParams:
+def read_problem(path: Path) -> Params:
     """A problem file: one flat YAML mapping with its `kind` and parameters.
 
     Raises:
@@ -110,26 +123,19 @@ def solve_files(paths: Sequence[Path]) -> list[dict[str, Any]]:
         UserError: as `read_problem`.
     """
     problems = [(path, read_problem(Path(path))) for path in paths]
-    return [{"value": optimum_of(params), "kind": params.kind, "file": str(path)} for path, params in problems]
-
-
-def optimum_of(params: OracleParams) -> float:
-    """The least expected cost, in the problem's unit."""
-    if isinstance(params, LotRoutingParams):
-        return solve_lot_routing(params).value
-    return solve_dark_fill_quadratic(params).value
+    return [
+        {"value": optimum_of(params), "kind": params.model_dump()["kind"], "file": str(path)}
+        for path, params in problems
+    ]
 
 
 def best_simple_cost(params: OracleParams) -> float:
-    """Exact cost of the best simple rule; O1: an even schedule, lit only or caught up lit with the rest dark."""
+    """Exact cost of the best simple rule: a schedule lit only, or caught up lit with the rest dark."""
     if isinstance(params, LotRoutingParams):
         return best_simple_rule(params).cost
+    return best_catch_up_cost(params.fill_problem())
 
-    def catch_up(dark: bool) -> Callable[[int, float], tuple[float, float]]:
-        def rule(slot: int, remaining: float) -> tuple[float, float]:
-            lit = min(remaining, max(0.0, remaining - params.x0 * (1 - (slot + 1) / params.n_slots)))
-            return lit, remaining - lit if dark else 0.0
 
-        return rule
-
-    return min(evaluate_dark_fill_policy(params, catch_up(dark)) for dark in (False, True))
+__all__ = [
+    "KINDS", "PROBLEMS", "Problem", "best_simple_cost", "optimum_of", "problems_of", "read_problem", "solve_files",
+]  # fmt: skip

@@ -31,7 +31,9 @@ from ..envs.market import Market, proposals_from_scores, stream_key
 from ..envs.vector_env import EpisodeBatch, RoutingVecEnv
 from .oracle_markets import CONTINUOUS_SHARES, LOT_SHARES, OracleParams, market_of
 from .oracle_problems import Problem, best_simple_cost, optimum_of, problems_of
-from .oracle_solvers import LotRoutingParams, evaluate_dark_fill_policy, evaluate_lot_policy
+from .oracles.fill_paths import cost_of_policy
+from .oracles.lot_problem import LotRoutingParams
+from .oracles.lot_routing import evaluate_lot_policy
 from .policies import snapshot
 from .router import ScoringRouter
 from .training import make_ppo
@@ -44,7 +46,10 @@ IntArray = npt.NDArray[np.int64]
 MOVING_FEATURES = ("time_left_frac", "remaining_frac", "gap_frac", "due_slices", "log_slice_lots")
 TAIL_FRAC = 0.3  # of the training run, over which the actor's parameters are averaged
 END_STD = 0.12  # of the exploration noise, when training ends; it starts at 1
-DECISIONS = {"dark_fill_quadratic": 1_000_000, "lot_routing": 3_000_000}  # of a training run, by kind
+DECISIONS = {
+    "dark_fill_quadratic": 1_000_000, "dark_fill_adverse": 1_000_000, "vwap_tracking": 1_000_000,
+    "lot_routing": 3_000_000,
+}  # of a training run, by kind  # fmt: skip
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -88,13 +93,14 @@ def exact_cost(params: OracleParams, policy: ScoringRouter) -> float:
     if isinstance(params, LotRoutingParams):
         return evaluate_lot_policy(params, lot_actions(params, policy))
     decisions = StateDecisions(params, policy)
+    problem = params.fill_problem()
 
     def quantities(slot: int, remaining: float) -> tuple[float, float]:
-        left = max(1, round(remaining / params.x0 * CONTINUOUS_SHARES))
+        left = max(1, round(remaining / problem.x0 * CONTINUOUS_SHARES))
         lit, dark = decisions.child_shares(np.array([slot]), np.array([left]))[0] / left * remaining
         return float(lit), float(dark)
 
-    return evaluate_dark_fill_policy(params, quantities)
+    return cost_of_policy(problem, quantities)
 
 
 # --------------------------------------------------------------------------------------------- training
@@ -173,7 +179,9 @@ def oracle_experiment(params: OracleParams, policy: str, steps: int | None = Non
     A rollout is one order per environment; the knots are so many that every slot and, where they fit, every count of
     lots left has one of its own. `steps` replaces the number of decisions that training sees.
     """
-    n_slots, lots = (len(params.u), params.lots) if isinstance(params, LotRoutingParams) else (params.n_slots, 1)
+    n_slots, lots = (
+        (len(params.u), params.lots) if isinstance(params, LotRoutingParams) else (params.fill_problem().n_slots, 1)
+    )
     intervals = math.lcm(n_slots, lots)
     return ExperimentConfig(
         name=f"oracle-{params.kind}",

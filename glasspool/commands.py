@@ -305,12 +305,16 @@ def _digits(value: object) -> str | None:
 @app.command()
 def oracle(
     names: Annotated[
-        list[str] | None, typer.Argument(help="O1, O9-M1 ... O9-M4, O9 or all; default O1 and O9-M1.")
+        list[str] | None,
+        typer.Argument(help="O1, O2-1, O2-3, O3-0, O3-1, O9-M1 ... O9-M4, O2, O3, O9 or all (the default)."),
     ] = None,
     policy: Annotated[str, typer.Option(help="additive or mlp.")] = "additive",
     seeds: Annotated[int, typer.Option(min=1, help="Training seeds.")] = 5,
     solve: Annotated[
         list[Path] | None, typer.Option(help="Solve problem files exactly instead; may be repeated.")
+    ] = None,
+    problem: Annotated[
+        list[Path] | None, typer.Option(help="Train on the parameters of a problem file; may be repeated.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for finished seeds (a stopped suite resumes).")] = Path(
         "runs/oracles"
@@ -325,7 +329,7 @@ def oracle(
         write_json(json_file or "-", oracle_problems.solve_files(solve))
         return
     rows: list[dict[str, Any]] = oracle_runs.oracle_table(
-        names or ["all"], policy, list(range(1, seeds + 1)), out, typer.echo
+        [*(names or []), *map(str, problem or [])] or ["all"], policy, list(range(1, seeds + 1)), out, typer.echo
     )
     columns = ["problem", "policy", "optimum", "learned_mean", "gap_percent", "gap_ci95_percent", "best_simple_rule",
                "seconds_per_seed", "passed"]  # fmt: skip

@@ -10,11 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from glasspool.agents.oracle_solvers import (
-    DarkFillQuadraticParams,
-    evaluate_dark_fill_policy,
-    solve_dark_fill_quadratic,
-)
+from glasspool.agents.oracles.dark_fill import DarkFillQuadraticParams, solve_dark_fill_quadratic
+from glasspool.agents.oracles.fill_paths import cost_of_policy
 from glasspool.configs.errors import UserError
 
 
@@ -86,7 +83,7 @@ def test_a_pool_that_fills_more_often_never_costs_more(params: DarkFillQuadratic
 @given(params=problems)
 def test_the_optimal_policy_costs_its_value_over_all_fill_paths(params: DarkFillQuadraticParams) -> None:
     solution = solve_dark_fill_quadratic(params)
-    assert evaluate_dark_fill_policy(params, solution.policy) == pytest.approx(solution.value, rel=1e-11)
+    assert cost_of_policy(params.fill_problem(), solution.policy) == pytest.approx(solution.value, rel=1e-11)
     assert solution.lit_frac_no_fill.sum() == pytest.approx(1, rel=1e-12)
 
 
@@ -101,13 +98,15 @@ def test_no_perturbed_policy_is_cheaper(params: DarkFillQuadraticParams, data: s
         lit_frac = np.clip(solution.lit_of_remaining_frac[slot] + shifts[slot], 0, 1)
         return lit_frac * remaining, (1 - lit_frac) * remaining * dark_of_rest_fracs[slot]
 
-    assert evaluate_dark_fill_policy(params, perturbed) >= solution.value * (1 - 1e-12)
+    assert cost_of_policy(params.fill_problem(), perturbed) >= solution.value * (1 - 1e-12)
 
 
 def test_a_policy_with_partial_dark_orders_is_costed_by_hand() -> None:
     # x = .25, y = .5 from 1: fill (p = .5) leaves .25, no fill leaves .75; the second slot takes the rest.
     # 0.1 + .25^2 + .5 (.1 + 1)(.25^2) + .5 (.1 + 1)(.75^2) = .1625 + .55 * .625 = .50625
-    cost = evaluate_dark_fill_policy(problem(n_slots=2), lambda slot, remaining: (0.25 * remaining, 0.5 * remaining))
+    cost = cost_of_policy(
+        problem(n_slots=2).fill_problem(), lambda slot, remaining: (0.25 * remaining, 0.5 * remaining)
+    )
     assert cost == pytest.approx(0.50625, rel=1e-14)
 
 
@@ -118,20 +117,20 @@ def test_every_one_of_the_sixteen_paths_of_five_slots_is_asked_once() -> None:
         asked.append((slot, remaining))
         return 0.1 * remaining, 0.37 * remaining + 0.01 * slot * remaining  # no two paths meet
 
-    evaluate_dark_fill_policy(problem(), policy)
+    cost_of_policy(problem().fill_problem(), policy)
     assert [sum(slot == n for slot, _ in asked) for n in range(5)] == [1, 2, 4, 8, 0]
 
 
 @pytest.mark.parametrize("action", [(-0.1, 0.5), (0.5, -0.1), (0.6, 0.6), (float("nan"), 0.0)])
 def test_an_illegal_action_is_refused_with_its_slot(action: tuple[float, float]) -> None:
     with pytest.raises(UserError, match=r"in slot 0 with 1\.0 remaining.*Clip"):
-        evaluate_dark_fill_policy(problem(), lambda slot, remaining: action)
+        cost_of_policy(problem().fill_problem(), lambda slot, remaining: action)
 
 
 def test_too_many_fill_paths_are_refused_before_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glasspool.agents.oracle_solvers._MAX_POSITIONS", 100)
+    monkeypatch.setattr("glasspool.agents.oracles.fill_paths._MAX_POSITIONS", 100)
     with pytest.raises(UserError, match=r"more than 100 positions by slot 7.*n_slots \(30\)"):
-        evaluate_dark_fill_policy(problem(n_slots=30), lambda slot, remaining: (0.0, 0.3 ** (slot + 1) * remaining))
+        cost_of_policy(problem(n_slots=30).fill_problem(), lambda slot, remaining: (0.0, 0.3 ** (slot + 1) * remaining))
 
 
 @pytest.mark.parametrize(

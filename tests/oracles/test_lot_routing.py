@@ -12,15 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from glasspool.agents.oracle_solvers import (
-    LotRoutingParams,
+from glasspool.agents.oracles.lot_problem import LotRoutingParams
+from glasspool.agents.oracles.lot_routing import (
     action_regret,
-    best_simple_rule,
     evaluate_lot_policy,
     propagate_lot_policy,
-    simple_rules,
     solve_lot_routing,
 )
+from glasspool.agents.oracles.lot_rules import best_simple_rule, simple_rules
 from glasspool.configs.errors import UserError
 
 ADVERSE = {"M1": (0.3, 0.9), "M2": (0.0, 0.0), "M3": (1.2, 1.6), "M4": (0.3, 0.9)}

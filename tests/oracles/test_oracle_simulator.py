@@ -1,6 +1,6 @@
 """The simulator is right and the learner is right by the same numbers: problems with a known optimum, run as markets.
 
-Statistical tests compare a mean over 20,000 orders with an exact value at 4 standard errors: each of the 12 alarms
+Statistical tests compare a mean over 20,000 orders with an exact value at 4 standard errors: each of the 16 alarms
 falsely 6 times in 100,000. The draws are a function of the seed, so a test that passes stays so.
 """
 
@@ -27,15 +27,14 @@ from glasspool.agents.oracle_markets import (
 )
 from glasspool.agents.oracle_problems import PROBLEMS, best_simple_cost, optimum_of, problems_of, solve_files
 from glasspool.agents.oracle_runs import StateVecEnv, exact_cost, lot_actions, oracle_table, train_policy
-from glasspool.agents.oracle_solvers import (
-    DarkFillQuadraticParams,
-    LotRoutingParams,
-    evaluate_dark_fill_policy,
-    evaluate_lot_policy,
-    simple_rules,
-    solve_dark_fill_quadratic,
-    solve_lot_routing,
-)
+from glasspool.agents.oracles.dark_adverse import DarkFillAdverseParams
+from glasspool.agents.oracles.dark_fill import DarkFillQuadraticParams, solve_dark_fill_quadratic
+from glasspool.agents.oracles.fill_paths import cost_of_policy
+from glasspool.agents.oracles.fill_recursion import solve_fill_problem
+from glasspool.agents.oracles.lot_problem import LotRoutingParams
+from glasspool.agents.oracles.lot_routing import evaluate_lot_policy, solve_lot_routing
+from glasspool.agents.oracles.lot_rules import simple_rules
+from glasspool.agents.oracles.vwap_tracking import VwapTrackingParams
 from glasspool.agents.runtime import E9, AdditiveRuntime
 from glasspool.configs.errors import UserError
 from glasspool.envs.features import FEATURES, N_GLOBAL
@@ -104,7 +103,7 @@ def test_a_pool_that_never_or_always_fills_costs_what_the_recursion_says(p: floa
     assert simulated_costs(params, optimal_quantities(params), 3) == pytest.approx(
         solve_dark_fill_quadratic(params).value, rel=2e-6
     )
-    fixed = evaluate_dark_fill_policy(params, lambda slot, remaining: (0.03 * remaining, 0.9 * remaining))
+    fixed = cost_of_policy(params.fill_problem(), lambda slot, remaining: (0.03 * remaining, 0.9 * remaining))
     assert simulated_costs(params, fixed_quantities, 3) == pytest.approx(fixed, rel=2e-6)
 
 
@@ -115,9 +114,27 @@ def test_the_published_lit_and_dark_optimum_is_the_mean_over_simulated_orders() 
     assert_mean_is(simulated_costs(params, optimal_quantities(params), N_ORDERS), optimum)
 
 
+@pytest.mark.parametrize("name", ["O2-1", "O2-3", "O3-0", "O3-1"])
+def test_the_optimum_with_adverse_fills_is_the_mean_over_simulated_orders(name: str) -> None:
+    """The optimal policy by the recursion on knots, played in the market, and the same policy by enumeration."""
+    params = PROBLEMS[name].params
+    assert isinstance(params, (DarkFillAdverseParams, VwapTrackingParams))
+    solution, last = solve_fill_problem(params.fill_problem()), params.fill_problem().n_slots - 1
+
+    def children(slots: Ints, remaining: Ints) -> Ints:
+        sent = np.zeros((len(slots), 2), np.int64)
+        for i, (slot, left) in enumerate(zip(slots, remaining, strict=True)):
+            x, y = solution.policy(slot, left / CONTINUOUS_SHARES) if slot < last else (left / CONTINUOUS_SHARES, 0.0)
+            sent[i, 0] = round(x * CONTINUOUS_SHARES)
+            sent[i, 1] = min(round(y * CONTINUOUS_SHARES), left - sent[i, 0])
+        return sent
+
+    assert_mean_is(simulated_costs(params, children, N_ORDERS), solution.value)
+
+
 def test_a_policy_that_leaves_some_of_the_order_idle_costs_its_exact_value_too() -> None:
     params = dark_fill(0.3)
-    exact = evaluate_dark_fill_policy(params, lambda slot, remaining: (0.03 * remaining, 0.9 * remaining))
+    exact = cost_of_policy(params.fill_problem(), lambda slot, remaining: (0.03 * remaining, 0.9 * remaining))
     assert_mean_is(simulated_costs(params, fixed_quantities, N_ORDERS), exact)
 
 
@@ -325,18 +342,20 @@ def test_problem_files_are_solved_in_their_order(tmp_path: Path) -> None:
 
 def test_a_kind_that_is_not_solved_is_refused_with_the_kinds_that_are(tmp_path: Path) -> None:
     path = tmp_path / "other.yaml"
-    path.write_text("kind: probit_fill\np: 0.5")
-    with pytest.raises(UserError, match=r"kind 'probit_fill' is not known\. Kinds: dark_fill_quadratic, lot_routing"):
+    path.write_text("kind: probit\np: 0.5")
+    with pytest.raises(
+        UserError, match=r"kind 'probit' is not known\. Kinds: dark_fill_quadratic, dark_fill_continuous"
+    ):
         solve_files([path])
     with pytest.raises(UserError, match=r"none\.yaml: no such file"):
         solve_files([tmp_path / "none.yaml"])
 
 
 def test_names_stand_for_problems_with_their_marks() -> None:
-    assert [p.name for p in problems_of(["all"])] == ["O1", *LOT_CASES]
+    assert [p.name for p in problems_of(["all"])] == ["O1", "O2-1", "O2-3", "O3-0", "O3-1", *LOT_CASES]
     assert [p.name for p in problems_of(["o9"])] == list(LOT_CASES)
     assert [p.mark_percent for p in problems_of(["O1", "O9_M1", "O9 M3"])] == [1.0, 0.5, 0.25]
-    with pytest.raises(UserError, match="O99: no such problem. Give all, O9, O1, O9-M1"):
+    with pytest.raises(UserError, match="O99: no such problem. Give all, O9, O1, O2-1"):
         problems_of(["O99"])
 
 

@@ -1,0 +1,112 @@
+"""O10: what seeing a hidden regime is worth. O9 with adverse charges that follow a two-state chain.
+
+A state is (slot, lots left, belief): known before acting, the belief is 1 or 0; seen through fills alone it is 1/2, or
+that of a regime revealed j slots ago, 1/2 +- 1/2 (2 stay - 1)^j, so the problem stays finite; never seen, always 1/2.
+Costs are linear in the charges, so inside a slot only their mean at the belief counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .lot_problem import LotRoutingParams, PoolParams, leftover_cost, lit_cost, size_prob, tracking_cost
+from .lot_routing import expected_after_fills, keep_cheaper, with_lit
+from .parameters import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LotRegimesSolution:
+    """The optimum of O10.
+
+    value: from all lots at the stationary start.
+    beliefs: (B,) belief in the first regime of each belief state; the first is 1/2 (`before_acting`: 1, then 0).
+    V: (n_slots + 1, B, lots + 1) least expected cost. action: (n_slots, B, lots + 1, 1 + n_pools) lots.
+    """
+
+    value: float
+    beliefs: FloatArray
+    V: FloatArray
+    action: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class BeliefChain:
+    """How beliefs move: state i becomes after[i] if nothing is revealed, known[z] if regime z is."""
+
+    prob: FloatArray
+    after: IntArray
+    known: tuple[int, int]
+    start: tuple[tuple[int, float], ...]
+
+
+def belief_chain(params: LotRoutingParams) -> BeliefChain:
+    """The belief states of a problem with regimes and their moves."""
+    if params.regimes is None:
+        raise ValueError("a problem without regimes has no beliefs")
+    if params.regimes.seen == "before_acting":
+        return BeliefChain(np.array([1.0, 0.0]), np.arange(2), (0, 1), ((0, 0.5), (1, 0.5)))
+    if params.regimes.seen == "never":
+        return BeliefChain(np.array([0.5]), np.zeros(1, np.int64), (0, 0), ((0, 1.0),))
+    ages = max(1, len(params.u) - 1)
+    shift = 0.5 * (2 * params.regimes.stay - 1) ** np.arange(1, ages + 1)
+    prob = np.concatenate(([0.5], 0.5 + shift, 0.5 - shift))
+    older = np.minimum(np.arange(1, ages + 1) + 1, ages)  # the last age is never left inside the horizon
+    after = np.concatenate(([0], older, ages + older))
+    return BeliefChain(prob, after, (1, 1 + ages), ((0, 1.0),))
+
+
+def solve_lot_regimes(params: LotRoutingParams) -> LotRegimesSolution:
+    """Backward induction over (slot, belief, lots left)."""
+    chain = belief_chain(params)
+    n_slots, n_beliefs, n_pools = len(params.u), len(chain.prob), len(params.pools)
+    values = np.empty((n_slots + 1, n_beliefs, params.lots + 1))
+    values[-1] = leftover_cost(params)
+    action = np.zeros((n_slots, n_beliefs, params.lots + 1, 1 + n_pools), np.int64)
+    for slot in range(n_slots - 1, -1, -1):
+        track = tracking_cost(params, slot)
+        for i, belief in enumerate(chain.prob):
+            pools = params.in_regime(float(belief)).pools
+            unseen, seen = (v + track for v in continuations(params, chain, i, values[slot + 1]))
+            dark, orders = np.full(params.lots + 1, np.inf), np.zeros((params.lots + 1, n_pools), np.int64)
+            for sent, expected in _expected(pools, params.revealing_pool(), unseen, seen):
+                keep_cheaper(dark, orders, sum(sent), expected, np.array(sent, np.int64))
+            values[slot, i], action[slot, i, :, 1:] = dark, orders
+            for x, cost in enumerate(lit_cost(params, slot)[1 : params.lots + 1], start=1):
+                keep_cheaper(values[slot, i], action[slot, i], x, cost + dark[:-x], with_lit(x, orders[:-x]))
+    start = sum(prob * values[0, i, -1] for i, prob in chain.start)
+    return LotRegimesSolution(float(start), chain.prob, values, action)
+
+
+def continuations(
+    params: LotRoutingParams, chain: BeliefChain, belief: int, after: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """(lots + 1,) value after a slot in a belief state: without a fill in the revealing pool, and with one."""
+    regimes = params.regimes
+    if regimes is None:
+        raise ValueError("a problem without regimes has no beliefs")
+    if regimes.seen == "before_acting":
+        mixed = regimes.stay * after[belief] + (1 - regimes.stay) * after[1 - belief]
+        return mixed, mixed
+    calm = chain.prob[belief]
+    return after[chain.after[belief]], calm * after[chain.known[0]] + (1 - calm) * after[chain.known[1]]
+
+
+def _expected(
+    pools: tuple[PoolParams, ...], revealing: int, unseen: FloatArray, seen: FloatArray
+) -> Iterator[tuple[tuple[int, ...], FloatArray]]:
+    """For all orders: E[fill charges + value] at r = sum(orders)..lots that may rest, in the pools' own order."""
+    pool, others = pools[revealing], pools[:revealing] + pools[revealing + 1 :]
+    contra = size_prob(pool)
+    reach = np.cumsum(contra[::-1])[::-1]
+    for v in range(min(pool.max, pool.m, len(unseen) - 1) + 1):
+        # a function of the lots that are left when this pool's order of v is done, r = v..lots
+        n = len(unseen)
+        value = unseen[v:].copy() if v == 0 else contra[0] * unseen[v:]
+        for fill in range(1, v + 1):
+            prob = reach[v] if fill == v else contra[fill]
+            value = value + prob * (seen[v - fill : n - fill] + (pool.fee + pool.adverse) * fill)
+        for orders, expected in expected_after_fills(others, value):
+            yield (*orders[:revealing], v, *orders[revealing:]), expected

@@ -25,6 +25,7 @@ SIDES = {"buy": 1, "sell": -1, "sell_short": -1}
 LIQUIDITIES = ("added", "removed", "auction", "routed_out")
 HORIZONS_S = {"mid_50ms": 0.05, "mid_1s": 1.0, "mid_10s": 10.0, "mid_15s": 15.0, "mid_1m": 60.0, "mid_5m": 300.0}
 MAX_CELL = 256
+BLOCK_BYTES = 1 << 24
 MAX_LINE = 1 << 20  # bytes; no row of such cells is near it
 _END = "\0"  # no line holds it: NUL is refused
 _SHOWN = 40
@@ -123,7 +124,7 @@ def check_header(path: Path) -> list[str]:
     return names
 
 
-def blocks(path: Path, names: list[str], block_bytes: int = 1 << 24) -> Iterator[tuple[IntArray, pa.Table]]:
+def blocks(path: Path, names: list[str]) -> Iterator[tuple[IntArray, pa.Table]]:
     """The data rows, some 16 MB at a time: their lines in the file, and their cells as text.
 
     Known columns are dictionary-encoded, so that a check or a conversion meets each distinct text once; times and
@@ -139,7 +140,7 @@ def blocks(path: Path, names: list[str], block_bytes: int = 1 << 24) -> Iterator
     )
     with path.open("rb") as file:
         offset, line = len(file.readline()), 2
-        while block := file.read(block_bytes):
+        while block := file.read(BLOCK_BYTES):
             block += file.readline(MAX_LINE)  # whole lines
             lines, n_lines = _filled_lines(block)
             table = _parsed(block, names, options) if len(lines) else None
@@ -166,7 +167,7 @@ def _filled_lines(block: bytes) -> tuple[IntArray, int]:
 
 def _parsed(block: bytes, names: list[str], options: pacsv.ConvertOptions) -> pa.Table | None:
     """The block's cells, None where the careful pass has to find what is wrong."""
-    if b"\0" in block or block.count(b"\r") != block.count(b"\r\n"):
+    if b"\0" in block or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n")):
         return None
     try:
         table = pacsv.read_csv(

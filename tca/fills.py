@@ -306,7 +306,7 @@ def _check_orders(
         if (at := np.flatnonzero(values != values[base])).size:
             i = int(at[0])
             value, before = (str(shown[x]) if shown is not None else str(x) for x in (values[i], values[base[i]]))
-            raise refusal(path, int(row[i]), what, value, f"child order {names['child'][child[i]]!r} has {before!r} in "
+            raise refusal(path, int(row[i]), what, value, f"child order '{names['child'][child[i]]}' has {before!r} in "
                           f"row {row[base[i]]}", "Give a child order one value", at.size)  # fmt: skip
     parent_first = np.zeros(len(names["parent"]), np.int64)
     parent_first[codes["parent"][::-1]] = np.arange(len(child))[::-1]
@@ -319,7 +319,7 @@ def _check_orders(
     if over.any():
         k = int(np.flatnonzero(over)[0])
         raise refusal(path, int(row[first_row[k]]), "routed_shares", str(routed[first_row[k]]),
-                      f"the fills of child order {names['child'][k]!r} sum to {total[k]:.0f}",
+                      f"the fills of child order '{names['child'][k]}' sum to {total[k]:.0f}",
                       "Routed shares are those of the whole child order", int(over.sum()))  # fmt: skip
 
 

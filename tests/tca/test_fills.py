@@ -197,6 +197,20 @@ def test_a_rule_over_two_cells_names_its_first_row_and_shows_the_cell_as_written
         read_fills(written(tmp_path, rows))
 
 
+def test_a_cell_that_cannot_be_read_is_not_counted_as_a_blank_one(tmp_path: Path) -> None:
+    rows = changed("price", "")
+    rows[1] = rows[1].replace(",100.03,", ",$100.03,", 1)
+    with pytest.raises(UserError, match=r"row 2, column price: '': a fill needs a price\. "):
+        read_fills(written(tmp_path, rows))
+
+
+def test_texts_that_differ_in_spaces_or_case_only_are_one(tmp_path: Path) -> None:
+    second = ROWS[0].replace("A-001,buy", " A-001 ,BUY").replace("dark", "Dark").replace("IOC", "ioc")
+    fills = read_fills(written(tmp_path, [row.replace(",200,100.01", ",100,100.01") for row in (ROWS[0], second)]))
+    assert (fills.child.tolist(), fills.tif.tolist(), fills.dark.tolist()) == ([0, 0], [0, 0], [True, True])
+    assert fills.names["child"].tolist() == ["A-001"]
+
+
 def test_a_value_is_cut_to_forty_characters_in_the_message(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"row 3, column venue: 'V{40}\.\.\.': "):
         read_fills(written(tmp_path, changed("venue", "V" * 41, 1)))
@@ -207,6 +221,8 @@ def test_misses_need_the_column_of_the_size_of_their_order(tmp_path: Path) -> No
     rows = [",".join(cells[:10] + cells[11:]) for cells in (row.split(",") for row in ROWS)]
     with pytest.raises(UserError, match=r"row 4, column routed_shares.*Add the column routed_shares"):
         read_fills(written(tmp_path, rows, short))
+    with pytest.raises(UserError, match=r"row 4, column routed_shares.*Fill in the column"):
+        read_fills(written(tmp_path, changed("routed_shares", "", 2)))
     assert read_fills(written(tmp_path, rows[:2], short)).routed_shares.tolist() == [0, 0]
 
 

@@ -1,12 +1,13 @@
 """The user's own fills, misses included: the reader of `fills.csv` (contract in docs/data.md).
 
-pyarrow reads and checks whole columns; only where a check fails does a careful pass over the text find the first bad
-cell, so that the message can name its row. Prices are exact integers of $0.000001, times UTC nanoseconds.
+The file is read in blocks; each distinct text of a column is checked and converted once. A broken rule is kept until
+all blocks are read, so that the message names the first bad row and says how many more there are. Prices are exact
+integers of $0.000001, times UTC nanoseconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,28 +15,32 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
-from ..configs.errors import UserError
 from .fill_cells import (
     BLANK,
     CELLS,
     COLUMNS,
     HORIZONS_S,
     LIQUIDITIES,
+    MAX_CELL,
     PRICE_COLUMNS,
     REQUIRED,
+    RULES,
     SIDES,
+    Faults,
+    blocks,
     check_header,
-    first_bad_cell,
     refusal,
-    rows_of,
 )
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 UNKNOWN = np.iinfo(np.int64).min  # a blank price, time or fee
+_UTC_NS = pa.timestamp("ns", tz="UTC")
+_NAMES_AT_ONCE = 1 << 16
+_TEXTS = ("child_id", "side", "venue", "venue_type", "parent_id", "symbol", "fill_id", "tif", "liquidity")
+_CASE = {"side": pc.utf8_lower, "venue_type": pc.utf8_lower, "liquidity": pc.utf8_lower, "tif": pc.utf8_upper}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,185 +87,211 @@ class Fills:
 
 
 def read_fills(path: Path | str) -> Fills:
-    """Read and check a fills file.
+    """Read and check a fills file. The arrays of columns that the file lacks are read-only.
 
     Raises:
         UserError: a rule of the contract is broken: file, row, column, value, rule, mend. Nothing is returned then.
     """
     path = Path(path)
-    table, columns, unknown = _table(path)
-
-    def refuse(column: str) -> None:
-        """Name the first cell of `column` that breaks its rule."""
-        found = first_bad_cell(path, column)
-        if found is not None:
-            raise found
-        raise refusal(path, 2, column, "", "the column cannot be read", "Save the file again as plain CSV")
-
-    text = {name: pc.utf8_trim_whitespace(table[index]) for name, index in columns.items()}
-    for name, values in text.items():
-        _check_cells(values, name, refuse)
-    get = text.get
-    n = table.num_rows
-    ts = _times(text["ts"], "ts", refuse)
-    shares = _whole(text["shares"], "shares", refuse)
-    prices = {name: _e6(get(name), n, name, refuse) for name in PRICE_COLUMNS if name in text}
-    none = np.full(n, UNKNOWN, np.int64)
-    price = prices["price"]
-    side_text = pc.utf8_lower(text["side"])
-    side_code, side_names = _codes(side_text)
-    side_of = np.array([SIDES.get(str(name), 0) for name in side_names], np.int64)
-    dark_code, dark_names = _codes(pc.utf8_lower(text["venue_type"]))
-    routed = _whole(text["routed_shares"], "routed_shares", refuse, blank=0) if "routed_shares" in text else none * 0
-    codes: dict[str, IntArray] = {}
-    names: dict[str, NDArray[np.str_]] = {}
-    for key, column in (("child", "child_id"), ("venue", "venue"), ("symbol", "symbol"), ("tif", "tif"),
-                        ("liquidity", "liquidity")):  # fmt: skip
-        values = text.get(column, pa.chunked_array([pa.repeat("", n)]))
-        if key in ("tif", "liquidity"):
-            values = pc.utf8_upper(values) if key == "tif" else pc.utf8_lower(values)
-        codes[key], names[key] = _codes(values)
-    side = side_of[side_code]
-    codes["parent"], names["parent"] = _parents(text, side, codes["symbol"], names["symbol"])
-    row = rows_of(path, n)
-    _check_rows(path, row, shares, price, routed, "routed_shares" in text, text)
-    _check_orders(path, row, shares, routed, side, side_code, codes, names, side_names)
-    _check_fill_ids(path, row, text)
-    bid, ask = (np.maximum(prices[name], 0) for name in ("bid", "ask"))  # blank means no quote
-    recv = _times(text["recv_ts"], "recv_ts", refuse, blank=True) if "recv_ts" in text else none
-    order = np.argsort(ts, kind="stable")
-    warnings = _warnings(ts, shares, price, bid, ask, recv, unknown)
-    data = {
-        "row": row, "ts_ns": ts, "side": side, "short_sale": side_names[side_code] == "sell_short", "shares": shares,
-        "price_e6": price, "bid_e6": bid, "ask_e6": ask, "dark": dark_names[dark_code] == "dark", **codes,
-        "routed_shares": routed, "fee_e6": prices.get("fee_per_share", none), "recv_ts_ns": recv,
-        "recv_bid_e6": np.maximum(prices.get("recv_bid", none), 0),
-        "recv_ask_e6": np.maximum(prices.get("recv_ask", none), 0),
-    }  # fmt: skip
-    mids = {h: prices[name][order] for name, h in HORIZONS_S.items() if name in prices}
-    return Fills(
-        **{name: values[order] for name, values in data.items()}, mid_after_e6=mids, names=names,
-        warnings=warnings, unknown_columns=tuple(unknown),
-    )  # fmt: skip
-
-
-def _table(path: Path) -> tuple[pa.Table, dict[str, int], list[str]]:
-    """The file as columns of text, the place of each known column, and the names of the others."""
     header = check_header(path)
-    names = [name.strip().lower() for name in header]
-    columns = {name: i for i, name in enumerate(names) if name in COLUMNS}
-    unknown = [name for name in names if name not in COLUMNS]
-    ids = [str(i) for i in range(len(names))]
-    try:
-        table = pacsv.read_csv(
-            path,
-            read_options=pacsv.ReadOptions(column_names=ids, skip_rows=1, block_size=1 << 24),
-            parse_options=pacsv.ParseOptions(ignore_empty_lines=True),
-            convert_options=pacsv.ConvertOptions(
-                column_types={i: pa.string() for i in ids}, strings_can_be_null=False,
-                include_columns=[ids[i] for i in columns.values()],
-            ),
-        )  # fmt: skip
-    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError) as error:
-        found = first_bad_cell(path)
-        raise found or UserError(f"{path}: not readable as CSV ({error}). Save it again as UTF-8, comma.") from None
-    if table.num_rows == 0:
+    faults = Faults(path)
+    number_parts: dict[str, list[IntArray]] = {}
+    text_parts: dict[str, list[pa.DictionaryArray]] = {name: [] for name in _TEXTS if name in header}
+    for row, table in blocks(path, header):
+        block = _Block(row, table, faults)
+        for name, values in block.numbers().items():
+            number_parts.setdefault(name, []).append(values)
+        for name, parts in text_parts.items():
+            parts.append(block.text(name))
+    if not number_parts:
         raise refusal(path, 1, "", "", "the file has a header and no data rows", "Add a row for each fill")
-    return table, {name: k for k, name in enumerate(columns)}, unknown
+    faults.refuse()
+    number = {name: np.concatenate(number_parts.pop(name)) for name in tuple(number_parts)}
+    text = {name: _unified(text_parts.pop(name)) for name in tuple(text_parts)}
+    return _fills(path, number, text, tuple(name for name in header if name not in COLUMNS))
 
 
-def _check_cells(values: pa.ChunkedArray, name: str, refuse: Callable[[str], None]) -> None:
-    """Every cell of the column meets the pattern of its kind; blank where that is allowed."""
-    pattern = CELLS[COLUMNS[name]].pattern
-    unique = pc.unique(values) if COLUMNS[name] in ("name", "side", "type", "liquidity") else values
-    good = pc.match_substring_regex(unique, pattern)
-    if name not in REQUIRED or name in BLANK:
-        good = pc.or_(good, pc.equal(unique, ""))
-    if not pc.all(good).as_py():
-        refuse(name)
+def _fills(
+    path: Path,
+    number: dict[str, IntArray],
+    text: dict[str, tuple[IntArray, NDArray[np.str_]]],
+    unknown: tuple[str, ...],
+) -> Fills:
+    """Whole columns in time order, once the rules that join rows hold."""
+    row, ts, shares = number.pop("row"), number.pop("ts"), number.pop("shares")
+    n = len(row)
+    absent = np.broadcast_to(np.int64(UNKNOWN), n)
+    no_text = (np.broadcast_to(np.int64(0), n), np.array([""]))
+    _check_fill_ids(path, row, *text.pop("fill_id", no_text))
+    side_code, side_names = text.pop("side")
+    side = np.array([SIDES[str(name)] for name in side_names], np.int64)[side_code]
+    short_sale = (side_names == "sell_short")[side_code]
+    dark_code, dark_names = text.pop("venue_type")
+    keys = {"child": "child_id", "venue": "venue", "symbol": "symbol", "tif": "tif", "liquidity": "liquidity"}
+    pairs = {key: text.pop(column, no_text) for key, column in keys.items()}
+    codes, names = ({key: pair[k] for key, pair in pairs.items()} for k in (0, 1))
+    codes["parent"], names["parent"] = _parents(text.pop("parent_id", None), side, codes["symbol"], names["symbol"])
+    routed = number.pop("routed_shares", np.broadcast_to(np.int64(0), n))
+    _check_orders(path, row, shares, routed, side_code, codes, names, side_names)
+    price, bid, ask = (number.pop(name) for name in ("price", "bid", "ask"))
+    recv = number.pop("recv_ts", absent)
+    warnings = _warnings(ts, shares, price, bid, ask, recv, unknown)
+    data: dict[str, Any] = {
+        "row": row, "ts_ns": ts, "side": side, "short_sale": short_sale, "shares": shares, "price_e6": price,
+        "bid_e6": bid, "ask_e6": ask, "dark": (dark_names == "dark")[dark_code], **codes, "routed_shares": routed,
+        "fee_e6": number.pop("fee_per_share", absent), "recv_ts_ns": recv,
+        "recv_bid_e6": number.pop("recv_bid", no_text[0]), "recv_ask_e6": number.pop("recv_ask", no_text[0]),
+    }  # fmt: skip
+    mids = {HORIZONS_S[name]: number.pop(name) for name in HORIZONS_S if name in number}
+    if "unsorted_rows" in warnings:
+        order = np.argsort(ts, kind="stable")
+        data = {name: values if values.strides == (0,) else values[order] for name, values in data.items()}
+        mids = {horizon: values[order] for horizon, values in mids.items()}
+    return Fills(**data, mid_after_e6=mids, names=names, warnings=warnings, unknown_columns=unknown)
 
 
-def _whole(values: pa.ChunkedArray, name: str, refuse: Callable[[str], None], blank: int | None = None) -> IntArray:
-    if blank is not None:
-        values = pc.if_else(pc.equal(values, ""), str(blank), values)
+class _Block:
+    """Some rows of the file. Cells that break a rule go into `faults` and count as blank from there on."""
+
+    def __init__(self, row: IntArray, table: pa.Table, faults: Faults) -> None:
+        self.row, self.table, self.faults = row, table, faults
+        self.good = np.ones(len(row), bool)
+        for name in table.column_names:
+            code, raw = self._distinct(name)
+            if (long := np.asarray(pc.greater(pc.utf8_length(raw), MAX_CELL))).any():
+                self._note(long[code], name, raw, f"is longer than {MAX_CELL} characters", "Shorten it")
+
+    def numbers(self) -> dict[str, IntArray]:
+        """Every column of times, shares and prices; quotes that are blank are 0, other blanks UNKNOWN, sizes 0."""
+        out = {"row": self.row}
+        for name in (name for name in self.table.column_names if name in COLUMNS and name not in _TEXTS):
+            code, texts = self._checked(name)
+            if COLUMNS[name] == "time":
+                out[name] = self._times(name, texts)
+            elif name in PRICE_COLUMNS:
+                blank = 0 if name in ("bid", "ask", "recv_bid", "recv_ask") else UNKNOWN
+                out[name] = _e6(texts, blank)[code]
+            else:
+                out[name] = _whole(texts)[code]
+        shares, price = out["shares"], out["price"]
+        routed = out.get("routed_shares", np.zeros_like(shares))
+        filled, priced = shares > 0, price != UNKNOWN
+        for bad, name, rule, mend in (
+            (filled & ~priced, "price", "a fill needs a price", "Give the price, or shares 0 for a miss"),
+            (~filled & priced, "price", "is blank exactly when shares is 0", "Blank it, or give shares"),
+            (priced & (price <= 0), "price", "must be above 0", "Give dollars"),
+            (~filled & (routed == 0), "routed_shares", "a row with shares 0 needs the quantity of its child order",
+             "Fill in the column" if "routed_shares" in out else "Add the column routed_shares"),
+        ):  # fmt: skip
+            if (bad := bad & self.good).any():
+                self._note(bad, name, None, rule, mend)
+        return out
+
+    def text(self, name: str) -> pa.DictionaryArray:
+        """The column's trimmed texts, in the case that its kind is compared in."""
+        code, texts = self._checked(name)
+        if name in _CASE:
+            texts = _CASE[name](texts)
+        if len(pc.unique(texts)) == len(texts):
+            return pa.DictionaryArray.from_arrays(pa.array(code), texts)
+        return pc.dictionary_encode(texts.take(pa.array(code)))
+
+    def _distinct(self, name: str) -> tuple[Any, pa.StringArray]:
+        """Distinct texts and each row's place among them; for plain columns all texts and all places."""
+        column = self.table[name].chunk(0)
+        if isinstance(column, pa.DictionaryArray):
+            return np.asarray(column.indices), column.dictionary
+        return slice(None), column
+
+    def _checked(self, name: str) -> tuple[Any, pa.StringArray]:
+        """As `_distinct`, trimmed; texts that do not meet the column's pattern are noted and made blank."""
+        code, raw = self._distinct(name)
+        texts = pc.utf8_trim_whitespace(raw)
+        fine = pc.match_substring_regex(texts, CELLS[COLUMNS[name]])
+        if name not in REQUIRED or name in BLANK:
+            fine = pc.or_(fine, pc.equal(texts, ""))
+        if not pc.all(fine).as_py():
+            self._note(~np.asarray(fine)[code], name, texts)
+            texts = pc.if_else(fine, texts, "")
+        return code, texts
+
+    def _times(self, name: str, texts: pa.StringArray) -> IntArray:
+        """ISO 8601 with an offset as UTC nanoseconds; UNKNOWN where blank."""
+        try:
+            stamps = pc.cast(pc.if_else(pc.equal(texts, ""), None, texts), _UTC_NS)
+        except pa.ArrowInvalid:  # no such day, hour or offset, or a year beyond 64 bits
+            fine = pa.array([value == "" or _is_time(value) for value in texts.to_pylist()])
+            self._note(~np.asarray(fine), name, texts)
+            return self._times(name, pc.if_else(fine, texts, ""))
+        return np.asarray(pc.fill_null(pc.cast(stamps, pa.int64()), UNKNOWN), np.int64)
+
+    def _note(
+        self, bad: BoolArray, name: str, texts: pa.StringArray | None, rule: str | None = None, mend: str = ""
+    ) -> None:
+        """Keep the first of the bad rows for the message; `texts` None: take the cell as written, if there is one."""
+        self.good &= ~bad
+        i = int(np.flatnonzero(bad)[0])
+        value = ""
+        if name in self.table.column_names:
+            code, raw = self._distinct(name)
+            at = i if isinstance(code, slice) else int(code[i])
+            value = (raw if texts is None else texts)[at].as_py()
+        if rule is None:
+            rule, mend = RULES[COLUMNS[name]]
+        self.faults.add(name, rule, mend, int(self.row[i]), value, int(bad.sum()))
+
+
+def _is_time(value: str) -> bool:
     try:
-        number = pc.cast(pc.replace_substring_regex(values, r"\.0*$", ""), pa.int64())
+        pc.cast(pa.scalar(value), _UTC_NS)
     except pa.ArrowInvalid:
-        refuse(name)
-        raise
-    return np.asarray(number, np.int64)
+        return False
+    return True
 
 
-def _e6(values: pa.ChunkedArray, n: int, name: str, refuse: Callable[[str], None]) -> IntArray:
-    """Decimal dollars as exact integers of $0.000001; UNKNOWN where blank."""
-    blank = np.asarray(pc.equal(values, ""))
-    filled = pc.if_else(pc.equal(values, ""), "0", values)
-    try:
-        scaled = pc.multiply(pc.cast(filled, pa.decimal128(24, 6)), pa.scalar(10**6, pa.decimal128(8, 0)))
-        number = np.asarray(pc.cast(pc.cast(scaled, pa.decimal128(38, 0)), pa.int64()), np.int64)
-    except (pa.ArrowInvalid, OverflowError):
-        refuse(name)
-        raise
-    out: IntArray = np.where(blank, UNKNOWN, number)
-    return out
+def _whole(texts: pa.StringArray) -> IntArray:
+    """Whole numbers, `200.0` too; 0 where blank."""
+    digits = pc.replace_substring_regex(pc.if_else(pc.equal(texts, ""), "0", texts), r"\.0*$", "")
+    return np.asarray(pc.cast(digits, pa.int64()), np.int64)
 
 
-def _times(values: pa.ChunkedArray, name: str, refuse: Callable[[str], None], blank: bool = False) -> IntArray:
-    """ISO 8601 with an offset as UTC nanoseconds; UNKNOWN where blank."""
-    empty = np.asarray(pc.equal(values, ""))
-    if blank:
-        values = pc.if_else(pc.equal(values, ""), "1970-01-01T00:00:00Z", values)
-    values = pc.replace_substring_regex(values, r"([+-]\d\d)$", r"\1:00")
-    values = pc.replace_substring_regex(values, r"([+-]\d\d)(\d\d)$", r"\1:\2")
-    try:
-        stamps = pc.cast(values, pa.timestamp("ns", tz="UTC"))
-    except pa.ArrowInvalid:
-        refuse(name)
-        raise
-    out: IntArray = np.where(empty, UNKNOWN, np.asarray(pc.cast(stamps, pa.int64()), np.int64))
-    return out
+def _e6(texts: pa.StringArray, blank: int) -> IntArray:
+    """Decimal dollars as exact integers of $0.000001; `blank` where blank."""
+    dollars = pc.cast(pc.if_else(pc.equal(texts, ""), None, texts), pa.decimal128(24, 6))
+    scaled = pc.multiply(dollars, pa.scalar(10**6, pa.decimal128(8, 0)))
+    return np.asarray(pc.fill_null(pc.cast(pc.cast(scaled, pa.decimal128(38, 0)), pa.int64()), blank), np.int64)
 
 
-def _codes(values: pa.ChunkedArray) -> tuple[IntArray, NDArray[np.str_]]:
-    coded = pc.dictionary_encode(values).combine_chunks()
-    if isinstance(coded, pa.ChunkedArray):
-        coded = coded.chunk(0)
-    return np.asarray(coded.indices, np.int64), np.array(coded.dictionary.to_pylist(), dtype=np.str_)
+def _unified(parts: list[pa.DictionaryArray]) -> tuple[IntArray, NDArray[np.str_]]:
+    """Codes of all blocks, in the order in which the file brings the texts, and the texts."""
+    whole = pa.chunked_array(parts).unify_dictionaries()
+    codes = np.concatenate([np.asarray(chunk.indices, np.int64) for chunk in whole.chunks])
+    texts = whole.chunk(whole.num_chunks - 1).dictionary
+    names = np.empty(len(texts), f"U{max(pc.max(pc.utf8_length(texts)).as_py(), 1)}")
+    for start in range(0, len(texts), _NAMES_AT_ONCE):  # Python strings are ten times the size of the text
+        names[start : start + _NAMES_AT_ONCE] = texts.slice(start, _NAMES_AT_ONCE).to_pylist()
+    return codes, names
 
 
 def _parents(
-    text: Mapping[str, pa.ChunkedArray], side: IntArray, symbol: IntArray, symbols: NDArray[np.str_]
+    given: tuple[IntArray, NDArray[np.str_]] | None, side: IntArray, symbol: IntArray, symbols: NDArray[np.str_]
 ) -> tuple[IntArray, NDArray[np.str_]]:
     """Parent codes: the column where it is filled, else `symbol:side` (`ALL:side` without a symbol)."""
     stems = [name or "ALL" for name in symbols]
     own_names = np.array([f"{stem}:{kind}" for stem in stems for kind in ("buy", "sell")], dtype=np.str_)
     own = 2 * symbol + (side < 0)
-    if "parent_id" not in text:
-        used, code = np.unique(own, return_inverse=True)
-        return code.astype(np.int64), own_names[used]
-    code, names = _codes(text["parent_id"])
-    blank = names[code] == ""
-    return np.where(blank, len(names) + own, code), np.concatenate([names, own_names])
-
-
-def _check_rows(
-    path: Path, row: IntArray, shares: IntArray, price: IntArray, routed: IntArray, has_routed: bool,
-    text: Mapping[str, pa.ChunkedArray],
-) -> None:  # fmt: skip
-    def first(bad: BoolArray, column: str, rule: str, mend: str) -> None:
-        if (at := np.flatnonzero(bad)).size:
-            value = text[column][int(at[0])].as_py() if column in text else ""
-            raise refusal(path, int(row[at[0]]), column, value, rule, mend, at.size)
-
-    first((shares > 0) & (price == UNKNOWN), "price", "a fill needs a price", "Give the price, or shares 0 for a miss")
-    first((shares == 0) & (price != UNKNOWN), "price", "is blank exactly when shares is 0", "Blank it, or give shares")
-    first((price != UNKNOWN) & (price <= 0), "price", "must be above 0", "Give dollars")
-    first((shares == 0) & (routed == 0), "routed_shares", "a row with shares 0 needs the quantity of its child order",
-          "Fill in the column" if has_routed else "Add the column routed_shares")  # fmt: skip
+    if given is None:
+        used = np.bincount(own, minlength=len(own_names)) > 0
+        return (np.cumsum(used) - 1)[own], own_names[used]
+    code, names = given
+    blank = names == ""
+    if not blank.any():
+        return code, names
+    return np.where(blank[code], len(names) + own, code), np.concatenate([names, own_names])
 
 
 def _check_orders(
-    path: Path, row: IntArray, shares: IntArray, routed: IntArray, side: IntArray, side_code: IntArray,
+    path: Path, row: IntArray, shares: IntArray, routed: IntArray, side_code: IntArray,
     codes: Mapping[str, IntArray], names: Mapping[str, NDArray[np.str_]], side_names: NDArray[np.str_],
 ) -> None:  # fmt: skip
     """One side, venue, parent and size per child; one side per parent; fills of a child within its size."""
@@ -275,7 +306,7 @@ def _check_orders(
         if (at := np.flatnonzero(values != values[base])).size:
             i = int(at[0])
             value, before = (str(shown[x]) if shown is not None else str(x) for x in (values[i], values[base[i]]))
-            raise refusal(path, int(row[i]), what, value, f"child order {names['child'][child[i]]!r} has {before!r} in "
+            raise refusal(path, int(row[i]), what, value, f"child order '{names['child'][child[i]]}' has {before!r} in "
                           f"row {row[base[i]]}", "Give a child order one value", at.size)  # fmt: skip
     parent_first = np.zeros(len(names["parent"]), np.int64)
     parent_first[codes["parent"][::-1]] = np.arange(len(child))[::-1]
@@ -288,32 +319,25 @@ def _check_orders(
     if over.any():
         k = int(np.flatnonzero(over)[0])
         raise refusal(path, int(row[first_row[k]]), "routed_shares", str(routed[first_row[k]]),
-                      f"the fills of child order {names['child'][k]!r} sum to {total[k]:.0f}",
+                      f"the fills of child order '{names['child'][k]}' sum to {total[k]:.0f}",
                       "Routed shares are those of the whole child order", int(over.sum()))  # fmt: skip
 
 
-def _check_fill_ids(path: Path, row: IntArray, text: Mapping[str, pa.ChunkedArray]) -> None:
-    if "fill_id" not in text:
-        return
-    code, names = _codes(text["fill_id"])
-    count = np.bincount(code, minlength=len(names))
-    twice = (count > 1) & (names != "")
+def _check_fill_ids(path: Path, row: IntArray, code: IntArray, names: NDArray[np.str_]) -> None:
+    twice = (np.bincount(code, minlength=len(names)) > 1) & (names != "")
     if twice.any():
-        i = int(np.flatnonzero(twice[code])[1]) if twice.sum() == 1 else int(_second(code, twice))
+        rows = np.flatnonzero(twice[code])
+        _, first = np.unique(code[rows], return_index=True)
+        again = np.delete(rows, first)  # rows that repeat an earlier one
+        i = int(again[0])
         raise refusal(path, int(row[i]), "fill_id", str(names[code[i]]), "a fill_id may appear once",
-                      "Remove the repeated fill", int(twice.sum()))  # fmt: skip
-
-
-def _second(code: IntArray, twice: BoolArray) -> int:
-    """First row that repeats an earlier code."""
-    rows = np.flatnonzero(twice[code])
-    _, first = np.unique(code[rows], return_index=True)
-    return int(np.delete(rows, first)[0])
+                      "Remove the repeated fill", again.size)  # fmt: skip
 
 
 def _warnings(
-    ts: IntArray, shares: IntArray, price: IntArray, bid: IntArray, ask: IntArray, recv: IntArray, unknown: list[str]
-) -> dict[str, int]:
+    ts: IntArray, shares: IntArray, price: IntArray, bid: IntArray, ask: IntArray, recv: IntArray,
+    unknown: tuple[str, ...],
+) -> dict[str, int]:  # fmt: skip
     quoted = (bid > 0) & (ask > 0)
     usable = quoted & (bid <= ask) & (shares > 0)
     counts: dict[str, Any] = {

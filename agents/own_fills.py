@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,11 @@ from ..configs.loading import find_config, load_market
 from ..configs.market import DarkPoolConfig, MarketConfig, StockConfig
 from ..envs.calibration_run import write_whole
 from ..tca.fills import Fills, read_fills
-from ..tca.pool_fit import PoolFit, fit_pools, fitted_pool, kappas_identified, leak_identified
+from ..tca.pool_fit import PoolFit, fit_pools, fitted_pool
 from ..tca.venue_estimates import Estimate, VenueEstimates, venue_estimates
 
 COLUMNS = ("venue", "what", "value", "lo", "hi", "n", "parents", "market")
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CSV = ("statistic", "target", "tolerance", "achieved", "error", "holds", "standing")
 _UNITS = {"fill rate, orders": "frac", "fill rate, shares": "frac", "supply_frac": "share of volume",
           "gamma_fast": "bps, + = adverse", "gamma_slow": "bps, + = adverse",
@@ -37,7 +38,7 @@ class OwnFills:
     files: tuple[Path, ...]
 
 
-def add_own_fills(path: Path, out: Path, *, base: str, fitted: Path | None) -> OwnFills:
+def add_own_fills(path: Path, out: Path, *, base: str, fitted: Path | None, symbol: str | None = None) -> OwnFills:
     """Fit the pools of a market to own fills and write it to `out`, its table to `<stem>_fit.csv`.
 
     Args:
@@ -45,11 +46,16 @@ def add_own_fills(path: Path, out: Path, *, base: str, fitted: Path | None) -> O
         out: market YAML.
         base: market that lends what fills cannot tell, where `fitted` is None.
         fitted: a market that was just calibrated on the tape; its text is kept, its pools are replaced.
+        symbol: the name to use, where the file holds several.
 
     Raises:
         UserError: the file breaks a rule, holds no dark venue, or a place cannot be written to.
     """
-    fills = read_fills(path)
+    fills = _one_name(read_fills(path), path, symbol)
+    both = np.intersect1d(fills.venue[fills.dark], fills.venue[~fills.dark])
+    if both.size:
+        name = str(fills.names["venue"][both[0]])
+        raise UserError(f"{path}: venue {name!r} is lit in some rows and dark in others. Give the two different names.")
     if not fills.dark.any():
         raise UserError(
             f"{path}: no row with venue_type dark, so there is no pool to fit. Check the column venue_type."
@@ -62,9 +68,39 @@ def add_own_fills(path: Path, out: Path, *, base: str, fitted: Path | None) -> O
     text = _market_text(path, fills, fits, pools, stock, base, out, fitted)
     table = [*_venue_rows(venue_estimates(fills)), *(row for fit in fits for row in _pool_rows(fit, pools[fit.venue]))]
     files = (out, out.with_name(f"{out.stem}_fit.csv"))
+    _check(text, out)
     before = files[1].read_text() if fitted is not None else ",".join(_CSV) + "\n"
     write_whole({out: text, files[1]: before + _csv(table)})
     return OwnFills(table, load_market(str(out)), stock.name, fills.warnings, files)
+
+
+def _one_name(fills: Fills, path: Path, symbol: str | None) -> Fills:
+    """The rows of one symbol; a file without symbols is of one name."""
+    names = {str(name) for name in fills.names["symbol"][np.unique(fills.symbol)]}
+    if (symbol is None and len(names) == 1) or names == {""}:
+        return fills
+    if symbol is None or symbol not in names:
+        listed = ", ".join(sorted(names)[:10])
+        raise UserError(f"{path}: holds {listed}; {'no ' + symbol if symbol else 'one name at a time'}. Use --symbol.")
+    rows = fills.names["symbol"][fills.symbol] == symbol
+    cut = {
+        f.name: value[rows] for f in fields(fills) if isinstance(value := getattr(fills, f.name), np.ndarray)
+    }  # fmt: skip
+    return replace(fills, **cut, mid_after_e6={h: mids[rows] for h, mids in fills.mid_after_e6.items()})
+
+
+def _check(text: str, out: Path) -> None:
+    """The market must load before anything is written."""
+    part = out.with_name(f".{out.stem}.part.yaml")
+    try:
+        part.write_text(text)
+        load_market(str(part))
+    except OSError as error:
+        raise UserError(
+            f"{out}: cannot be written ({error.strerror}). Check the folder and its permissions."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def nearest_class(fills: Fills, market: MarketConfig) -> StockConfig:
@@ -84,8 +120,11 @@ def nearest_class(fills: Fills, market: MarketConfig) -> StockConfig:
 def _names(fits: list[PoolFit], market: MarketConfig) -> dict[str, str]:
     """A market never carries a real venue's name: pools that the base does not know become XQDA, XQDB, ..."""
     known = {pool.name for pool in market.dark_pools}
-    free = (f"XQD{chr(65 + i)}" for i in range(26))
-    return {fit.venue: fit.venue if fit.venue in known or fit.venue.startswith("XQ") else next(free) for fit in fits}
+    taken = known | {venue.name for venue in market.lit_venues}
+    free = (name for a in _LETTERS[3:] for b in _LETTERS if (name := f"XQ{a}{b}") not in taken)
+    if len(fits) > 500:
+        raise UserError(f"{len(fits)} dark venues; at most 500 are fitted at a time. Split the file.")
+    return {fit.venue: fit.venue if fit.venue in known else next(free) for fit in fits}
 
 
 def _market_text(
@@ -102,12 +141,13 @@ def _market_text(
     n_parents = len(np.unique(fills.parent))
     lines += [
         f"# from own fills: {path.name}, {len(fills):,} rows, {n_parents:,} parents; 95 %, clustered by parent.",
-        "# Life of resting orders, sizes and minimum quantities are the base's.",
+        "# Life of resting orders, sizes and minimum quantities are the base's. What fills say of toxicity and leakage",
+        "# is weighed against the base's pools; where the two disagree beyond 95 %, the fills alone speak.",
         "dark_slots: []", "randomisation: null", "dark_pools:",
     ]  # fmt: skip
     for fit in fits:
         pool = pools[fit.venue]
-        lines.append(f"  # {pool.name}: {fit.n_children:,} children, {fit.n_filled:,} with a fill; {_said(fit, stock)}")
+        lines.append(f"  # {pool.name}: {fit.n_children:,} children, {fit.n_filled:,} with a fill; {_said(fit)}")
         changed = pool.model_dump(mode="json", exclude_defaults=True)
         lines.append("  - " + yaml.safe_dump(changed, default_flow_style=True, sort_keys=False, width=10**6).strip())
     return "\n".join(lines) + "\n"
@@ -129,13 +169,11 @@ def _without(lines: list[str], keys: tuple[str, ...]) -> list[str]:
     return kept
 
 
-def _said(fit: PoolFit, stock: StockConfig) -> str:
-    gammas = (fit.gamma_fast_bps, fit.gamma_slow_bps)
-    parts = [f"supply_frac {_interval(fit.supply_frac)}"]
-    for name, gamma, known in zip(("fast", "slow"), gammas, kappas_identified(gammas, stock), strict=True):
-        parts.append(f"Gamma_{name} {_interval(gamma)} bps{'' if known else ', kept from the base'}")
-    parts.append(f"leak_weight {_interval(fit.leak_weight)}{'' if leak_identified(fit) else ', kept from the base'}")
-    return "; ".join(parts)
+def _said(fit: PoolFit) -> str:
+    return (
+        f"supply_frac {_interval(fit.supply_frac)}; Gamma_fast {_interval(fit.gamma_fast_bps)} bps; "
+        f"Gamma_slow {_interval(fit.gamma_slow_bps)} bps; leak_weight {_interval(fit.leak_weight)}"
+    )
 
 
 def _interval(e: Estimate) -> str:

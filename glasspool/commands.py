@@ -240,7 +240,7 @@ def calibrate(
             raise UserError(
                 "--volume-curve and --fees need market files beside --fills. Name them, or leave these out."
             )
-        found = _calibrate_fills(fills, out, base, None, json_file)
+        found = _calibrate_fills(fills, out, base, None, json_file, symbol)
         if json_file is not None:
             write_json(json_file, found)
         return
@@ -251,7 +251,7 @@ def calibrate(
     result = calibrate_files(
         files, out, base=base, symbol=symbol, volume_table=volume_curve, fees=fees or [], check=check
     )
-    own = _calibrate_fills(fills, out, base, out, json_file) if fills is not None else {}
+    own = _calibrate_fills(fills, out, base, out, json_file, symbol) if fills is not None else {}
     if json_file != "-" and result.findings:
         columns = list(result.findings[0])
         print_table("the data", columns, [list(row.values()) for row in result.findings])
@@ -278,18 +278,21 @@ def calibrate(
 
 
 def _calibrate_fills(
-    fills: Path, out: Path, base: str, fitted: Path | None, json_file: str | None
+    fills: Path, out: Path, base: str, fitted: Path | None, json_file: str | None, symbol: str | None
 ) -> dict[str, object]:
     """Fit the pools to own fills, print their table and what was written; the table for a JSON file."""
     from .agents.own_fills import COLUMNS, add_own_fills
     from .console import console_beside, print_table
 
-    own = add_own_fills(fills, out, base=base, fitted=fitted)
+    own = add_own_fills(fills, out, base=base, fitted=fitted, symbol=symbol)
     cells = [[_digits(row[column]) for column in COLUMNS] for row in own.rows]
     if json_file != "-":
         print_table("own fills, 95 % intervals clustered by parent", list(COLUMNS), cells)
     console = console_beside(json_file)
     counted = ", ".join(f"{count:,} {code}" for code, count in own.warnings.items()) or "no warnings"
+    unknown = [str(r["venue"]) for r in own.rows if str(r["what"]).startswith("supply_frac") and r["lo"] is None]
+    if unknown:
+        console.print(f"too little to fit (50 children, 10 parents, one fill): {', '.join(unknown)}", highlight=False)
     console.print(f"stock class behind the pools: {own.stock}; {fills.name}: {counted}", highlight=False)
     if fitted is None:
         for path in own.files:

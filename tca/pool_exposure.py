@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import polygamma
 
 from ..configs.market import N_CURVE_BINS, SESSION_S, DarkPoolConfig, MarketConfig, StockConfig
 from ..configs.pool_knowledge import KAPPA_MAX
@@ -41,6 +42,7 @@ class Children(NamedTuple):
     life_s: FloatArray  # how long it may rest; 0 for a ping
     age_s: FloatArray  # since the parent's last visit to the venue; inf for the first
     after_full: IntArray  # shares of the last child there if it filled whole, else 0
+    usable: BoolArray  # sent in the session, and for a rest it is known when
 
 
 def children_of(fills: Fills) -> Children:
@@ -55,6 +57,7 @@ def children_of(fills: Fills) -> Children:
     sent = np.where(recv == UNKNOWN, fills.ts_ns[first], recv)
     routed = np.where(fills.routed_shares[first] > 0, fills.routed_shares[first], filled)
     rests = (kind == REST) | (kind == POST)
+    usable = in_session(sent) & ((kind != REST) | (recv != UNKNOWN))
     life = np.where(rests, (last_ns - sent) / 1e9, 0.0)
     for k in (POST, REST):  # a child that filled whole would have rested as long as those that did not
         left = (kind == k) & (filled < routed)
@@ -63,7 +66,7 @@ def children_of(fills: Fills) -> Children:
     order = np.argsort(sent, kind="stable")
     c = Children(
         fills.child[first][order], kind[order], fills.venue[first][order], fills.parent[first][order], routed[order],
-        filled[order], sent[order], life[order], np.full(n, math.inf), np.zeros(n, np.int64),
+        filled[order], sent[order], life[order], np.full(n, math.inf), np.zeros(n, np.int64), usable[order],
     )  # fmt: skip
     visit: dict[tuple[int, int], tuple[float, int]] = {}
     for i in np.flatnonzero(c.kind >= PING):
@@ -76,8 +79,18 @@ def children_of(fills: Fills) -> Children:
     return c
 
 
+def in_session(ns: IntArray) -> BoolArray:
+    """Whether a time is between 09:30 and 16:00 New York."""
+    at = _clock_s(ns)
+    return np.asarray((at >= 0) & (at < SESSION_S))
+
+
 def session_s(ns: IntArray) -> FloatArray:
     """Seconds after 09:30 New York, cut to the session."""
+    return np.clip(_clock_s(ns), 0.0, SESSION_S - 1e-6)
+
+
+def _clock_s(ns: IntArray) -> FloatArray:
     days = ns // 86_400_000_000_000
     out = np.zeros(len(ns))
     for day in np.unique(days):
@@ -85,7 +98,7 @@ def session_s(ns: IntArray) -> FloatArray:
         shift = noon.astimezone(_NEW_YORK).utcoffset() or datetime.timedelta()
         on = days == day
         out[on] = ns[on] / 1e9 - int(day) * 86_400 + shift.total_seconds() - 34_200
-    return np.clip(out, 0.0, SESSION_S - 1e-6)
+    return out
 
 
 def on_curve(values: tuple[float, ...], at_s: FloatArray) -> FloatArray:
@@ -142,7 +155,7 @@ def exposure_of(
     left = np.where(before > 0, stays * np.divide(over, reached, out=np.zeros_like(over), where=reached > 0), 0.0)
     noise = market.noise
     slot_var = math.log1p(math.expm1(noise.slot_volume_log_sd**2) * 10 / market.interval_s)
-    bin_var = math.log1p(N_CURVE_BINS / noise.volume_concentration)
+    bin_var = float(polygamma(1, noise.volume_concentration / N_CURVE_BINS))  # of the logarithm of a gamma
     var = slot_var + bin_var + noise.day_volume_log_sd**2 + noise.supply_log_sd**2
     loading = (
         noise.supply_volume_load * noise.supply_log_sd * math.sqrt(slot_var)

@@ -31,8 +31,7 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 _Z95 = 1.959964
 _ROUNDS = 4
-_MOST_KAPPA_HALF_WIDTH = 0.4  # a toxicity known no better than this stays the base's
-_MOST_LEAK_HALF_WIDTH = 0.1  # a leak weight known no better than this stays the base's
+_NOTHING = Estimate(None, None, None, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -60,15 +59,15 @@ def fit_pools(fills: Fills, market: MarketConfig, stock: StockConfig) -> list[Po
     dark = np.unique(children.venue[children.kind >= PING])
     for code in sorted(dark, key=lambda c: str(names[c])):
         name = str(names[code])
-        own = (children.venue == code) & (children.kind >= PING)
+        own = (children.venue == code) & (children.kind >= PING) & children.usable
         pool = base_pool(market, name)
         met = exposure_of(children, own, market, stock, pool)
         rows = np.flatnonzero((fills.venue == code) & (kinds >= PING) & (fills.shares > 0))
-        kappas, errors = np.array(resolved_kappas(pool, stock)), np.zeros(2)
+        kappas, errors = _used_kappas((_NOTHING, _NOTHING), pool, market, stock)
         for _ in range(_ROUNDS):  # supply and toxicity each ask for the other
             supply = _supply(met, kappas, errors)
             gammas = _toxicity(fills, rows, met, supply, kappas, footprint, stock)
-            kappas, errors = _used_kappas(gammas, pool, stock)
+            kappas, errors = _used_kappas(gammas, pool, market, stock)
         leakage, weight = _leak(fills, kinds, int(code), market, stock)
         fees = fills.fee_e6[rows]
         fees = fees[fees != UNKNOWN]
@@ -87,47 +86,56 @@ def base_pool(market: MarketConfig, name: str) -> DarkPoolConfig:
 
 
 def fitted_pool(fit: PoolFit, market: MarketConfig, stock: StockConfig, name: str) -> DarkPoolConfig:
-    """The base's pool with what the fills identify; parameters without an interval stay the base's."""
+    """The base's pool with what the fills say, weighed against the base where they say little."""
     pool = base_pool(market, fit.venue)
     changes: dict[str, object] = {"name": name}
     if fit.supply_frac.lo is not None:
         changes["supply_frac"] = _rounded(max(fit.supply_frac.value or 0.0, 1e-6))
-    kappas, errors = _used_kappas((fit.gamma_fast_bps, fit.gamma_slow_bps), pool, stock)
-    if errors.any():
-        changes |= {"reversion_bps": None, "kappa_fast": _rounded(kappas[0]), "kappa_slow": _rounded(kappas[1])}
-    if leak_identified(fit):
-        changes["leak_weight"] = _rounded(max(0.0, fit.leak_weight.value or 0.0))
+    kappas, _ = _used_kappas((fit.gamma_fast_bps, fit.gamma_slow_bps), pool, market, stock)
+    changes |= {"reversion_bps": None, "kappa_fast": _rounded(kappas[0]), "kappa_slow": _rounded(kappas[1])}
+    changes["leak_weight"] = _rounded(used_leak(fit, market))
     if fit.fee_mils is not None:
         changes["fee_mils"] = round(fit.fee_mils, 2)
     return DarkPoolConfig.model_validate(pool.model_dump() | changes)
 
 
-def kappas_identified(gammas: tuple[Estimate, Estimate], stock: StockConfig) -> tuple[bool, bool]:
-    """Whether the file tells the fast and the slow toxicity to within 0.4 standard deviations of their alpha."""
-    known = []
-    for gamma, sigma in zip(gammas, (stock.sigma_fast_bps, stock.sigma_slow_bps), strict=True):
-        width = (gamma.hi - gamma.lo) / 2 if gamma.lo is not None and gamma.hi is not None else math.inf
-        known.append(sigma > 0 and width <= _MOST_KAPPA_HALF_WIDTH * sigma)
-    return known[0], known[1]
-
-
 def _used_kappas(
-    gammas: tuple[Estimate, Estimate], pool: DarkPoolConfig, stock: StockConfig
+    gammas: tuple[Estimate, Estimate], pool: DarkPoolConfig, market: MarketConfig, stock: StockConfig
 ) -> tuple[FloatArray, FloatArray]:
-    """Toxicity (2,) that is identified, else the base's, and its standard error, 0 for the base's."""
-    kappas, errors = np.array(resolved_kappas(pool, stock)), np.zeros(2)
-    for j, (known, gamma) in enumerate(zip(kappas_identified(gammas, stock), gammas, strict=True)):
-        if known and gamma.lo is not None and gamma.hi is not None:
-            sigma = (stock.sigma_fast_bps, stock.sigma_slow_bps)[j]
-            kappas[j] = min(KAPPA_MAX, max(0.0, gamma.value or 0.0) / sigma)
-            errors[j] = (gamma.hi - gamma.lo) / 2 / _Z95 / sigma
+    """Toxicity (2,), fast and slow, weighed against the base's pools, and its standard error."""
+    kappas, errors = np.zeros(2), np.zeros(2)
+    known = np.array([resolved_kappas(p, stock) for p in market.dark_pools]).reshape(-1, 2)
+    own = np.array(resolved_kappas(pool, stock))
+    for j, sigma in enumerate((stock.sigma_fast_bps, stock.sigma_slow_bps)):
+        if sigma > 0:
+            named = any(p.name == pool.name for p in market.dark_pools)
+            kappa, errors[j] = _weighed(gammas[j], sigma, known[:, j], own[j] if named else None)
+            kappas[j] = min(KAPPA_MAX, max(0.0, kappa))
     return kappas, errors
 
 
-def leak_identified(fit: PoolFit) -> bool:
-    """Whether the file tells the leak weight to within 0.1."""
-    lo, hi = fit.leak_weight.lo, fit.leak_weight.hi
-    return lo is not None and hi is not None and (hi - lo) / 2 <= _MOST_LEAK_HALF_WIDTH
+def used_leak(fit: PoolFit, market: MarketConfig) -> float:
+    """Leak weight, weighed against the base's pools."""
+    known = np.array([p.leak_weight for p in market.dark_pools])
+    own = next((p.leak_weight for p in market.dark_pools if p.name == fit.venue), None)
+    return max(0.0, _weighed(fit.leak_weight, 1.0, known, own)[0])
+
+
+def _weighed(e: Estimate, unit: float, known: FloatArray, own: float | None) -> tuple[float, float]:
+    """(value, standard error) of a parameter: the fills' estimate and the base's pools, each by its precision.
+
+    The base says `own` for this pool, or the mean of its pools for one that it does not know; how far that may be off
+    is the scatter of its pools. Where the two disagree beyond 95 %, the fills alone speak.
+    """
+    prior = own if own is not None else (float(known.mean()) if known.size else 0.0)
+    spread = max(0.05, float(known.std())) if known.size else 1.0
+    if e.value is None or e.lo is None or e.hi is None:
+        return prior, spread
+    value, error = e.value / unit, (e.hi - e.lo) / 2 / _Z95 / unit
+    if abs(value - prior) > _Z95 * math.hypot(error, spread):
+        return value, error
+    precision = 1 / error**2 + 1 / spread**2
+    return (value / error**2 + prior / spread**2) / precision, 1 / math.sqrt(precision)
 
 
 def _rounded(x: float) -> float:
@@ -262,4 +270,4 @@ def _leak(
     )
 
 
-__all__ = ["PoolFit", "base_pool", "fit_pools", "fitted_pool", "kappas_identified", "leak_identified"]
+__all__ = ["PoolFit", "base_pool", "fit_pools", "fitted_pool", "used_leak"]

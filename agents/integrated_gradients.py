@@ -15,7 +15,7 @@ matplotlib with its attributions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import ClassVar
 
 import numpy as np
@@ -42,12 +42,18 @@ def integrated_gradients(
     Args:
         obs: (E, n_obs); `reference`: (n_obs,).
     """
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    nodes, weights = _nodes_and_weights(steps)
     at = th.from_numpy(0.5 * (nodes + 1.0)).to(obs.dtype)
     way = (reference + at[:, None, None] * (obs - reference)).reshape(-1, obs.shape[1]).requires_grad_()
     (slope,) = th.autograd.grad(score(way).sum(), way)
     mean = th.einsum("s,sen->en", th.from_numpy(0.5 * weights).to(obs.dtype), slope.reshape(steps, *obs.shape))
     return (obs - reference) * mean
+
+
+@cache
+def _nodes_and_weights(steps: int) -> tuple[Floats, Floats]:
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    return nodes, weights
 
 
 class MlpScorer:
@@ -75,8 +81,8 @@ class MlpScorer:
     def contributions_e9(self, obs: Floats) -> NDArray[np.int64]:
         """(E, n_obs) -> (E, 1 + R, features), pace first."""
         rows = 1 + self.n_routes
-        parts = [self.attributions(obs, np.tile(np.eye(rows)[r], (len(obs), 1))) for r in range(rows)]
-        return _rounded_e9(by_feature(np.stack(parts, axis=1)))
+        parts = self.attributions(np.repeat(obs, rows, axis=0), np.tile(np.eye(rows), (len(obs), 1)))
+        return _rounded_e9(by_feature(parts.reshape(len(obs), rows, -1)))
 
     def attributions(self, obs: Floats, mix: Floats) -> Floats:
         """(E, n_obs): Integrated Gradients of sum_r mix[e, r] score_r, `mix` (E, 1 + R). +1 and -1: of a lead."""

@@ -74,7 +74,8 @@ def test_a_bundle_holds_what_it_should(bundle_dir: Path) -> None:
     assert manifest["files"].keys() == files - {MANIFEST}
     assert manifest["policy_id"] == "tiny-s4" and manifest["simulated"] is True
     assert {c["rule"] for c in manifest["rule_constants"]} == {"tick", "access_fee_cap", "round_lot"}
-    assert {"glasspool", "python", "numpy", "torch", "stable-baselines3"} == manifest["versions"].keys()
+    packages = {"glasspool", "python", "numpy", "torch", "stable-baselines3", "onnx", "onnxruntime"}
+    assert packages == manifest["versions"].keys()
 
 
 def test_the_bundle_scores_as_the_trained_policy(bundle_dir: Path, run_dir: Path) -> None:

@@ -191,7 +191,7 @@ def test_an_mlp_decides_by_onnx_what_its_network_decides(
     np.testing.assert_allclose(policy.network.scores(states.obs), found, rtol=0, atol=1e-12)
 
 
-def test_the_additive_graph_is_exact_at_knots_and_beyond_the_ranges() -> None:
+def test_the_additive_graph_is_exact_at_between_and_beyond_the_knots() -> None:
     rng = np.random.default_rng(1)
     names, kind = ("pace", "take", "post", "ping", "rest"), np.array([1, 2, 2, 3, 4, 4])
     low, high = observation_bounds(len(kind))
@@ -199,7 +199,8 @@ def test_the_additive_graph_is_exact_at_knots_and_beyond_the_ranges() -> None:
         table = rng.integers(-4 * E9, 4 * E9, (5, 19, knots))
         runtime = AdditiveRuntime(table, rng.integers(-E9, E9, 5), kind, names)
         obs = low + (high - low) * rng.integers(-1, knots + 1, (2_000, low.size)) / max(1, knots - 1)
-        obs[::2] = np.nextafter(obs[::2], rng.choice([-np.inf, np.inf], obs[::2].shape))
+        obs[::3] = np.nextafter(obs[::3], rng.choice([-np.inf, np.inf], obs[::3].shape))
+        obs[1::3] = rng.uniform(low, high, obs[1::3].shape)
         found = run_scores(session(additive_model(runtime).SerializeToString()), obs)
         assert np.array_equal(found, runtime.scores(obs))
 

@@ -1,7 +1,9 @@
-"""A bundle: an additive policy as plain tables, with everything needed to check it. No pickle, no torch to read it.
+"""A bundle: a policy as plain tables or as an ONNX graph, with everything needed to check it. No pickle.
 
-policy.json       the functions, knot by knot      config.yaml   the experiment     model_card.md
-manifest.json     hashes, versions, rule constants  explanations/ decision log over sample orders
+policy.json       additive only: the functions, knot by knot; they decide
+policy.onnx       the same scores as a graph; an MLP's decides
+config.yaml       the experiment     model_card.md     explanations/     decision log over sample orders
+manifest.json     hashes, versions, rule constants
 """
 
 from __future__ import annotations
@@ -25,32 +27,60 @@ from ..configs.errors import UserError
 from ..configs.experiment import ExperimentConfig
 from ..configs.loading import dump_yaml, read_yaml
 from ..configs.rule_table import RULE_TABLE_VERSION, table_rows
-from ..envs.features import FEATURES, schema_sha256
+from ..envs.features import FEATURES, N_GLOBAL, N_ROUTE, schema_sha256
 from ..envs.market import Market
 from ..envs.venues import routes_of
 from ..explain.canonical import canonical_bytes
 from ..explain.facts import Limits
 from ..explain.monotonicity import monotone_breaks
 from .explaining import write_decision_log
+from .integrated_gradients import MlpScorer
 from .model_card import model_card
+from .onnx_graph import additive_model, mlp_model
+from .onnx_policy import OnnxMlp
+from .policies import MlpPolicy
+from .router import ScoringRouter
 from .runs import load_run
 from .runtime import AdditiveRuntime
 
 FORMAT, VERSION = "glasspool-bundle", 1
-POLICY, CONFIG, CARD, MANIFEST = "policy.json", "config.yaml", "model_card.md", "manifest.json"
+POLICY, ONNX, CONFIG, CARD, MANIFEST = "policy.json", "policy.onnx", "config.yaml", "model_card.md", "manifest.json"
 LOG = "explanations/decisions.jsonl"
-_REQUIRED = (POLICY, CONFIG, CARD)
-_PACKAGES = ("glasspool", "numpy", "torch", "stable-baselines3")
+_REQUIRED = (CONFIG, CARD)
+_PACKAGES = ("glasspool", "numpy", "torch", "stable-baselines3", "onnx", "onnxruntime")
 
 
 @dataclass(frozen=True)
 class Bundle:
     """A checked bundle."""
 
-    runtime: AdditiveRuntime
+    runtime: AdditiveRuntime | OnnxMlp
     config: ExperimentConfig
     manifest: dict[str, Any]
     policy_id: str
+
+    @property
+    def policy_file(self) -> str:
+        """The file that decides."""
+        return POLICY if POLICY in self.manifest["files"] else ONNX
+
+    @property
+    def policy_sha256(self) -> str:
+        return str(self.manifest["files"][self.policy_file])
+
+    @property
+    def exact(self) -> bool:
+        return isinstance(self.runtime, AdditiveRuntime)
+
+    def scorer(self) -> AdditiveRuntime | MlpScorer:
+        """The policy as explanations see it."""
+        return self.runtime if isinstance(self.runtime, AdditiveRuntime) else MlpScorer(self.runtime)
+
+    def additive(self) -> AdditiveRuntime:
+        """Raises UserError: an MLP."""
+        if not isinstance(self.runtime, AdditiveRuntime):
+            raise UserError(f"bundle {self.policy_id}: its policy is an MLP. Only an additive policy has functions.")
+        return self.runtime
 
 
 def export_bundle(run_dir: str | Path, out: str | Path, *, orders: int, seed: int) -> Path:
@@ -60,16 +90,12 @@ def export_bundle(run_dir: str | Path, out: str | Path, *, orders: int, seed: in
         orders: sample parents of the test stream whose decisions are logged in it.
 
     Raises:
-        UserError: not a finished run, an MLP run, or something at `out` that is no bundle.
+        UserError: not a finished run, or something at `out` that is no bundle.
     """
     run_dir, out = Path(run_dir), Path(out)
     run = load_run(run_dir)
-    if not isinstance(run.policy, AdditiveRuntime):
-        raise UserError(
-            f"{run_dir}: its policy is an MLP; only additive policies are exported in this version. "
-            "Train with --set agent.policy=additive."
-        )
-    check_monotone(run.policy, run.config, run_dir / "policy.zip")
+    if isinstance(run.policy, AdditiveRuntime):
+        check_monotone(run.policy, run.config, run_dir / "policy.zip")
     _refuse_other(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
@@ -103,7 +129,17 @@ def load_bundle(path: str | Path) -> Bundle:
             f"{manifest['versions']['glasspool']}, or train and export again."
         )
     config = _read_config(folder / CONFIG)
-    runtime = _read_policy(folder / POLICY, manifest["policy_id"], len(routes_of(config.market)))
+    n_routes = len(routes_of(config.market))
+    decides = POLICY if config.agent.policy == "additive" else ONNX
+    if decides not in manifest["files"] or (decides == ONNX and POLICY in manifest["files"]):
+        raise UserError(
+            f"{folder / MANIFEST}: files does not fit agent.policy={config.agent.policy} of {CONFIG}, whose policy is "
+            f"{decides} alone. Export the run again."
+        )
+    if decides == ONNX:
+        network = _read_onnx(folder / ONNX, manifest["policy_id"], n_routes)
+        return Bundle(network, config, manifest, manifest["policy_id"])
+    runtime = _read_policy(folder / POLICY, manifest["policy_id"], n_routes)
     check_monotone(runtime, config, folder / POLICY)
     return Bundle(runtime, config, manifest, manifest["policy_id"])
 
@@ -117,25 +153,26 @@ def check_monotone(runtime: AdditiveRuntime, config: ExperimentConfig, where: Pa
         )
 
 
-def load_runtime(path: str | Path) -> AdditiveRuntime:
+def load_runtime(path: str | Path) -> AdditiveRuntime | OnnxMlp:
     """The policy of a checked bundle. Raises UserError as `load_bundle`."""
     return load_bundle(path).runtime
 
 
 def _write_files(
-    folder: Path, run_dir: Path, config: ExperimentConfig, seed: int, runtime: AdditiveRuntime, orders: int,
+    folder: Path, run_dir: Path, config: ExperimentConfig, seed: int, policy: ScoringRouter, orders: int,
     orders_seed: int, command: str,
 ) -> None:  # fmt: skip
     policy_id = f"{config.name}-s{seed}"
-    (folder / POLICY).write_text(json.dumps(runtime.to_json(), indent=1) + "\n", encoding="utf-8")
+    runtime, decides = _write_policy(folder, policy, policy_id)
+    scorer = runtime if isinstance(runtime, AdditiveRuntime) else MlpScorer(runtime)
     (folder / CONFIG).write_text(dump_yaml(config.model_copy(update={"seed": seed})), encoding="utf-8")
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
     market = Market(config.market)
     counts = write_decision_log(
-        market, runtime, folder / LOG, orders=orders, seed=orders_seed, stream="test", policy_id=policy_id,
+        market, scorer, folder / LOG, orders=orders, seed=orders_seed, stream="test", policy_id=policy_id,
         run_facts={
-            "run_id": f"{policy_id}-export", "policy_sha256": _sha256(folder / POLICY),
+            "run_id": f"{policy_id}-export", "policy_sha256": _sha256(folder / decides),
             "config_sha256": _sha256(folder / CONFIG), "versions": versions, "command": command,
             "operator": "glasspool export",
         },
@@ -157,6 +194,19 @@ def _write_files(
     }  # fmt: skip
     manifest["manifest_sha256"] = hashlib.sha256(canonical_bytes(manifest)).hexdigest()
     (folder / MANIFEST).write_text(_manifest_text(manifest), encoding="utf-8")
+
+
+def _write_policy(folder: Path, policy: ScoringRouter, name: str) -> tuple[AdditiveRuntime | OnnxMlp, str]:
+    """(the policy as the bundle decides it, the file that decides)."""
+    if isinstance(policy, AdditiveRuntime):
+        (folder / POLICY).write_text(json.dumps(policy.to_json(), indent=1) + "\n", encoding="utf-8")
+        (folder / ONNX).write_bytes(additive_model(policy).SerializeToString(deterministic=True))
+        return policy, POLICY
+    if not isinstance(policy, MlpPolicy):
+        raise TypeError(f"a run's policy is additive or an MLP, not {type(policy).__name__}")
+    content = mlp_model(policy.weights()).SerializeToString(deterministic=True)
+    (folder / ONNX).write_bytes(content)
+    return OnnxMlp(content, name), ONNX
 
 
 def _manifest_text(manifest: dict[str, Any]) -> str:
@@ -222,6 +272,16 @@ def _read_policy(path: Path, policy_id: str, n_routes: int) -> AdditiveRuntime:
     if not fits or len(runtime.kind) != n_routes or not np.isin(runtime.kind, np.arange(1, kinds)).all():
         raise UserError(f"{path}: its tables do not fit the {n_routes} routes of {CONFIG} beside it. Export again.")
     return runtime
+
+
+def _read_onnx(path: Path, policy_id: str, n_routes: int) -> OnnxMlp:
+    try:
+        network = OnnxMlp(path.read_bytes(), policy_id)
+    except ValueError as error:
+        raise UserError(f"{path}: not a policy of this version ({error}). Export again.") from None
+    if (network.n_obs, network.n_routes) != (N_GLOBAL + n_routes * N_ROUTE, n_routes):
+        raise UserError(f"{path}: its network does not fit the {n_routes} routes of {CONFIG} beside it. Export again.")
+    return network
 
 
 def _refuse_other(out: Path) -> None:

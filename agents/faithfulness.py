@@ -159,7 +159,7 @@ def randomised(policy: Policy, seed: int) -> Policy:
     if isinstance(policy, AdditiveRuntime):
         table = rng.permutation(policy.table_e9.ravel()).reshape(policy.table_e9.shape)
         return AdditiveRuntime(table, rng.permutation(policy.bias_e9), policy.kind, policy.kind_names)
-    network = copy.deepcopy(policy.policy)
+    network = copy.deepcopy(policy.network)
     with th.no_grad():
         for value in network.parameters():
             value.copy_(th.from_numpy(rng.permutation(value.numpy().ravel()).reshape(value.shape)))

@@ -7,13 +7,15 @@ the residual: score(x) - score(x') - sum attr. The reference is the middle of ev
 0, where the network's first layer adds nothing but its bias. It is the same for every policy, so attributions of
 training seeds can be compared; what a feature gets is against its middle, not against its absence.
 
-Written out because Captum, the usual library, imports matplotlib with its attributions.
+Scores and parts are rounded to 1e-7: the float64 of a bundle's network may differ in its last digits from one processor
+to the next, and a log must be decided again on any of them. Written out because Captum, the usual library, imports
+matplotlib with its attributions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import ClassVar
 
 import numpy as np
@@ -21,12 +23,14 @@ import torch as th
 from numpy.typing import NDArray
 
 from ..envs.features import N_GLOBAL, N_ROUTE, observation_bounds
+from .onnx_policy import MlpNetwork, OnnxMlp
 from .policies import MlpPolicy
 from .runtime import E9
 
 STEPS = 32
 REFERENCE = "middle of every feature's range"
 _CHUNK_ROWS = 8_192
+_GRID_E9 = 100
 Floats = NDArray[np.float64]
 
 
@@ -38,12 +42,18 @@ def integrated_gradients(
     Args:
         obs: (E, n_obs); `reference`: (n_obs,).
     """
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    nodes, weights = _nodes_and_weights(steps)
     at = th.from_numpy(0.5 * (nodes + 1.0)).to(obs.dtype)
     way = (reference + at[:, None, None] * (obs - reference)).reshape(-1, obs.shape[1]).requires_grad_()
     (slope,) = th.autograd.grad(score(way).sum(), way)
     mean = th.einsum("s,sen->en", th.from_numpy(0.5 * weights).to(obs.dtype), slope.reshape(steps, *obs.shape))
     return (obs - reference) * mean
+
+
+@cache
+def _nodes_and_weights(steps: int) -> tuple[Floats, Floats]:
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    return nodes, weights
 
 
 class MlpScorer:
@@ -55,14 +65,15 @@ class MlpScorer:
     exact: ClassVar[bool] = False
     knots: ClassVar[int] = 0
 
-    def __init__(self, policy: MlpPolicy, steps: int = STEPS) -> None:
+    def __init__(self, policy: MlpPolicy | OnnxMlp | MlpNetwork, steps: int = STEPS) -> None:
         self.policy, self.steps, self.name, self.n_routes = policy, steps, policy.name, policy.n_routes
+        self.network = policy.network if isinstance(policy, OnnxMlp) else policy
         low, high = observation_bounds(policy.n_routes)
         self.reference: Floats = 0.5 * (low + high)
         self.biases_e9: NDArray[np.int64] = self.scores_e9(self.reference[None])[0]
 
     def scores_e9(self, obs: Floats) -> NDArray[np.int64]:
-        return np.rint(self.policy.scores(obs) * E9).astype(np.int64)
+        return _rounded_e9(self.policy.scores(obs))
 
     def scores(self, obs: Floats) -> Floats:
         return self.policy.scores(obs)
@@ -70,23 +81,28 @@ class MlpScorer:
     def contributions_e9(self, obs: Floats) -> NDArray[np.int64]:
         """(E, n_obs) -> (E, 1 + R, features), pace first."""
         rows = 1 + self.n_routes
-        parts = [self.attributions(obs, np.tile(np.eye(rows)[r], (len(obs), 1))) for r in range(rows)]
-        return np.rint(by_feature(np.stack(parts, axis=1)) * E9).astype(np.int64)
+        parts = self.attributions(np.repeat(obs, rows, axis=0), np.tile(np.eye(rows), (len(obs), 1)))
+        return _rounded_e9(by_feature(parts.reshape(len(obs), rows, -1)))
 
     def attributions(self, obs: Floats, mix: Floats) -> Floats:
         """(E, n_obs): Integrated Gradients of sum_r mix[e, r] score_r, `mix` (E, 1 + R). +1 and -1: of a lead."""
-        reference = th.from_numpy(self.reference.astype(np.float32))
+        dtype = self.network.dtype
+        reference = th.from_numpy(self.reference.astype(dtype))
         out = np.empty(obs.shape)
         each = max(1, _CHUNK_ROWS // self.steps)
         for first in range(0, len(obs), each):
-            x = th.from_numpy(np.ascontiguousarray(obs[first : first + each], np.float32))
-            m = th.from_numpy(np.asarray(mix[first : first + each], np.float32)).repeat(self.steps, 1)
+            x = th.from_numpy(np.ascontiguousarray(obs[first : first + each], dtype))
+            m = th.from_numpy(np.asarray(mix[first : first + each], dtype)).repeat(self.steps, 1)
             found = integrated_gradients(partial(self._mixed, m), x, reference, self.steps)
             out[first : first + each] = found.numpy()
         return out
 
     def _mixed(self, mix: th.Tensor, obs: th.Tensor) -> th.Tensor:
-        return (self.policy.forward(obs) * mix).sum(dim=1)
+        return (self.network.forward(obs) * mix).sum(dim=1)
+
+
+def _rounded_e9(values: Floats) -> NDArray[np.int64]:
+    return np.rint(values * (E9 // _GRID_E9)).astype(np.int64) * _GRID_E9
 
 
 def by_feature(attributions: Floats) -> Floats:

@@ -29,6 +29,7 @@ from .comparison import POOLED, Learned, compare, episodes_frame, evaluation_pay
 from .explaining import write_decision_log
 from .faithfulness import Sample, faithfulness_rows
 from .integrated_gradients import MlpScorer
+from .onnx_policy import OnnxMlp
 from .policies import MlpPolicy
 from .reason_outcomes import outcome_tables
 from .registry import named_router
@@ -279,14 +280,14 @@ def _explained(path: Path, market: str | None) -> tuple[Market, AdditiveRuntime 
     if is_bundle(path) or not path.is_dir() or not (path / "policy.zip").is_file():
         loaded = load_bundle(path)
         item = Learned(ScoreRouter(loaded.runtime), loaded.config.seed, loaded.config)
-        facts: Body = {"policy_sha256": loaded.manifest["files"]["policy.json"]}
+        facts: Body = {"policy_sha256": loaded.policy_sha256}
     else:
         run = load_run(path)
         item = Learned(run.router, run.seed, run.config)
         facts = {}
     venue = Market(load_market(market) if market is not None else item.config.market)
     policy = _policy(_fitted(item, venue))
-    if isinstance(policy, MlpPolicy):
+    if isinstance(policy, MlpPolicy | OnnxMlp):
         return venue, MlpScorer(policy), item.config, facts
     return venue, _tables(_fitted(item, venue)), item.config, facts
 
@@ -341,18 +342,17 @@ def validate_job(
 def shapes_job(bundle: Path, out: Path | None) -> Path:
     """Print the functions as tables and write them as one page, shapes.html."""
     loaded = load_bundle(bundle)
+    runtime = loaded.additive()
     print_shapes(bundle)
     folder = _explain_folder(out, loaded.config, loaded.config.market.name)
-    breaks = monotone_breaks(loaded.runtime.table_e9, loaded.runtime.kind_names)
+    breaks = monotone_breaks(runtime.table_e9, runtime.kind_names)
     said = f"Checked at every knot: {len(breaks)} places go against a stated direction."
-    return write_shape_page(
-        loaded.runtime.to_json(), folder / "shapes.html", f"Every function of {loaded.policy_id}", said
-    )
+    return write_shape_page(runtime.to_json(), folder / "shapes.html", f"Every function of {loaded.policy_id}", said)
 
 
 def print_shapes(bundle: Path) -> None:
     """The one-feature functions as tables, a feature a table, a kind of route a column."""
-    tables = load_bundle(bundle).runtime.to_json()
+    tables = load_bundle(bundle).additive().to_json()
     console = Console()
     for feature in tables["features"]:
         table = Table(title=f"{feature['name']} ({feature['unit']}): {feature['description']}")

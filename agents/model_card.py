@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ..configs.experiment import ExperimentConfig
+from .onnx_policy import OnnxMlp
 from .runtime import AdditiveRuntime
 
 
 def model_card(
-    policy_id: str, config: ExperimentConfig, seed: int, runtime: AdditiveRuntime, training: dict[str, Any],
+    policy_id: str, config: ExperimentConfig, seed: int, runtime: AdditiveRuntime | OnnxMlp, training: dict[str, Any],
     evaluation: dict[str, Any], log: dict[str, int], command: str, created: str,
 ) -> str:  # fmt: skip
     """Markdown. `training` and `evaluation` are the run's JSON files; {} where there is none."""
-    market, knots = config.market, runtime.table_e9.shape[2]
+    market = config.market
     prices = "recorded days, simulated fills" if market.replay else "synthetic, every fill simulated"
     stocks = ", ".join(s.name for s in market.stocks)
     venues = ", ".join(v.name for v in market.lit_venues)
@@ -24,7 +25,7 @@ def model_card(
         f"Made {created} by `{command}`.", "",
         "## Purpose",
         "Routes the child orders of a VWAP parent over lit and dark venues: how many shares to work in an interval, "
-        "and with which venue and order type. Every score is a bias plus a sum of one-feature functions.", "",
+        "and with which venue and order type.", "",
         "- Permitted: research, simulation, comparison with a rule-based router, review by a committee.",
         "- Prohibited: live orders without recalibration to the venues and names in question and an independent "
         "review. The policy has seen a simulator only.", "",
@@ -32,9 +33,7 @@ def model_card(
         f"Market `{market.name}`: {prices}. Stocks: {stocks}. Lit venues: {venues}. Dark venues: {pools}. "
         f"Intervals of {market.interval_s:g} s; orders of {', '.join(f'{h:g}' for h in sorted(horizons))} minutes.", "",
         "## Model",
-        f"Additive, {len(runtime.kind_names) - 1} kinds of route ({', '.join(runtime.kind_names[1:])}), {knots} knots "
-        f"a function; venue-shared functions: {_yes(config.agent.share_venues)}; monotone in venue quality: "
-        f"{_yes(config.agent.monotone)}. Decided in whole numbers of 1e-9, so explanations add up exactly.", "",
+        _form(runtime, config), "",
         "## Training",
         *_training(config, seed, training), "",
         "## Outcomes",
@@ -49,6 +48,23 @@ def model_card(
         "- The log is tamper-evident as long as a copy of its checkpoints is kept elsewhere.", "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _form(runtime: AdditiveRuntime | OnnxMlp, config: ExperimentConfig) -> str:
+    if isinstance(runtime, OnnxMlp):
+        return (
+            f"Neural network, hidden layers of {', '.join(map(str, runtime.hidden))} tanh units, for the "
+            f"{runtime.n_routes} routes of training only. ONNX Runtime decides. Explanations are Integrated Gradients, "
+            "which add up but for a residual that every record holds; nothing bounds the direction in which a feature "
+            "acts."
+        )
+    kinds = runtime.kind_names[1:]
+    return (
+        "Additive: every score is a bias plus a sum of one-feature functions. "
+        f"{len(kinds)} kinds of route ({', '.join(kinds)}), {runtime.knots} knots a function; venue-shared functions: "
+        f"{_yes(config.agent.share_venues)}; monotone in venue quality: {_yes(config.agent.monotone)}. Decided in "
+        "whole numbers of 1e-9, so explanations add up exactly."
+    )
 
 
 def _yes(value: bool) -> str:

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 
 from .additive import AdditiveScores, ScorePolicy
+from .onnx_graph import MlpWeights
 from .router import ScoringRouter
 from .runtime import E9, AdditiveRuntime
 
 
 class MlpPolicy:
     """Mean scores of an SB3 MLP policy."""
+
+    dtype = np.float32
 
     def __init__(self, policy: ScorePolicy, name: str = "learned") -> None:
         self.name = name
@@ -27,6 +30,17 @@ class MlpPolicy:
         with th.no_grad():
             actor = self.forward(th.from_numpy(obs.astype(np.float32)))
         return cast("NDArray[np.float64]", actor.numpy().astype(np.float64))
+
+    def weights(self) -> MlpWeights:
+        """Scaling and layers in float64, for export."""
+        extractor = self._policy.mlp_extractor
+        layers = [m for m in cast("th.nn.Module", extractor.mlp).modules() if isinstance(m, th.nn.Linear)]
+
+        def plain(value: th.Tensor) -> NDArray[np.float64]:
+            return cast("NDArray[np.float64]", value.detach().numpy().astype(np.float64))
+
+        low, span = (plain(cast(th.Tensor, value)) for value in (extractor.low, extractor.span))
+        return MlpWeights(low, span, tuple((plain(m.weight), plain(m.bias)) for m in layers))
 
     def parameters(self) -> list[th.Tensor]:
         """Of the network that scores."""

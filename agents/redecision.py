@@ -25,6 +25,7 @@ from ..explain.decision import decide, decision_body
 from ..explain.facts import Facts, Limits, Parent, is_dark, type_of
 from ..explain.lit_alternative import COST_PARTS
 from .bundle import Bundle
+from .integrated_gradients import MlpScorer
 from .runtime import AdditiveRuntime
 
 Shares = Annotated[int, Field(ge=0)]
@@ -116,7 +117,7 @@ class Redecider:
         self._bundle = bundle
         self._run: _Run | None = None
         self._limits: Limits | None = None
-        self._scorer: AdditiveRuntime | None = None
+        self._scorer: AdditiveRuntime | MlpScorer | None = None
         self._parents: dict[str, Parent] = {}
 
     def __call__(self, record: Record) -> str | None:
@@ -140,15 +141,18 @@ class Redecider:
     def _read_run(self, body: Any) -> None:
         run = _Run.model_validate(body)
         bundle = self._bundle
-        policy_sha256 = bundle.manifest["files"]["policy.json"]
-        if run.policy_sha256 not in (None, policy_sha256):
-            raise _Mismatch(f"policy_sha256 is {run.policy_sha256}, the bundle's policy.json has {policy_sha256}")
+        if run.policy_sha256 is None and not bundle.exact:
+            raise _Mismatch("a log of an MLP's run folder, whose float32 network the bundle's need not equal")
+        if run.policy_sha256 not in (None, bundle.policy_sha256):
+            raise _Mismatch(
+                f"policy_sha256 is {run.policy_sha256}, the bundle's {bundle.policy_file} has {bundle.policy_sha256}"
+            )
         if run.policy_id != bundle.policy_id:
             raise _Mismatch(f"policy_id is {run.policy_id!r}, the bundle's is {bundle.policy_id!r}")
         if run.feature_schema_sha256 != schema_sha256():
             raise _Mismatch("feature_schema_sha256 is not that of this version's feature table")
         limits = _limits(run.control_limits)
-        self._scorer = _runtime_for(bundle, limits)
+        self._scorer = _scorer_for(bundle, limits)
         self._run, self._limits = run, limits
 
     def _read_parent(self, body: Any) -> None:
@@ -174,7 +178,7 @@ class Redecider:
         chosen = decide(scorer, limits, parent, replace(facts, observation=seen)).chosen
         return None if chosen is None else "dark" if is_dark(limits.routes[chosen]) else "lit"
 
-    def _read(self, body: Any) -> tuple[_Decision, Limits, AdditiveRuntime, Parent, Facts]:
+    def _read(self, body: Any) -> tuple[_Decision, Limits, AdditiveRuntime | MlpScorer, Parent, Facts]:
         logged = _Decision.model_validate(body)
         if self._run is None or self._limits is None or self._scorer is None:
             raise _Mismatch("no run record before this decision")
@@ -213,14 +217,15 @@ def _limits(body: _Limits) -> Limits:
     )  # fmt: skip
 
 
-def _runtime_for(bundle: Bundle, limits: Limits) -> AdditiveRuntime:
-    """The bundle's functions on the run's routes."""
+def _scorer_for(bundle: Bundle, limits: Limits) -> AdditiveRuntime | MlpScorer:
+    """The bundle's policy on the run's routes."""
     own = [r.name for r in routes_of(bundle.config.market)]
     if list(limits.routes) == own:
-        return bundle.runtime
-    if bundle.runtime.kind_names[1:] != ORDER_TYPES:
-        raise _Mismatch("the run has other routes than the bundle, whose functions belong to its own venues")
-    return bundle.runtime.for_routes(limits.route_types, bundle.runtime.name)
+        return bundle.scorer()
+    runtime = bundle.runtime
+    if not isinstance(runtime, AdditiveRuntime) or not runtime.shared:
+        raise _Mismatch("the run has other routes than the bundle, whose policy belongs to its own venues")
+    return runtime.for_routes(limits.route_types, runtime.name)
 
 
 def _facts(logged: _Decision, limits: Limits, parent: Parent) -> Facts:

@@ -92,7 +92,7 @@ def export(
     ] = 3,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the sample parents.")] = 1_000,
 ) -> None:
-    """Export a trained policy: readable tables, manifest with hashes, model card, and decisions with explanations."""
+    """Export a trained policy: tables or ONNX, manifest with hashes, model card, and decisions with explanations."""
     from .agents.bundle import export_bundle
 
     typer.echo(f"bundle: {export_bundle(run, out, orders=orders, seed=seed)}")
@@ -100,7 +100,7 @@ def export(
 
 @app.command()
 def explain(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder, or a run folder (an MLP has no bundle).")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, or a run folder.")],
     market: Annotated[str | None, typer.Option(help="Another market: a YAML file or a packaged name.")] = None,
     orders: Annotated[int, typer.Option(min=1, help="Parents to work and log.")] = 3,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the held-out stream.")] = 1_000,

@@ -67,14 +67,15 @@ def copied(bundle_dir: Path, tmp_path: Path) -> Path:
 def test_a_bundle_holds_what_it_should(bundle_dir: Path) -> None:
     files = {p.relative_to(bundle_dir).as_posix() for p in bundle_dir.rglob("*") if p.is_file()}
     assert files == {
-        "policy.json", "config.yaml", MANIFEST, "model_card.md", LOG, f"{LOG}.checkpoints",
+        "policy.json", "policy.onnx", "config.yaml", MANIFEST, "model_card.md", LOG, f"{LOG}.checkpoints",
         "explanations/decisions.parquet",
     }  # fmt: skip
     manifest = json.loads((bundle_dir / MANIFEST).read_text())
     assert manifest["files"].keys() == files - {MANIFEST}
     assert manifest["policy_id"] == "tiny-s4" and manifest["simulated"] is True
     assert {c["rule"] for c in manifest["rule_constants"]} == {"tick", "access_fee_cap", "round_lot"}
-    assert {"glasspool", "python", "numpy", "torch", "stable-baselines3"} == manifest["versions"].keys()
+    packages = {"glasspool", "python", "numpy", "torch", "stable-baselines3", "onnx", "onnxruntime"}
+    assert packages == manifest["versions"].keys()
 
 
 def test_the_bundle_scores_as_the_trained_policy(bundle_dir: Path, run_dir: Path) -> None:
@@ -254,13 +255,6 @@ def test_no_pickle_is_read_from_a_bundle(bundle_dir: Path, monkeypatch: pytest.M
     load_bundle(bundle_dir)
     with pytest.raises(AssertionError, match="a pickle was read"):  # the trap does close
         pickle.loads(b"")
-
-
-def test_an_mlp_run_is_refused(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "mlp", "mlp")
-    with pytest.raises(UserError, match="only additive policies are exported"):
-        export_bundle(run, tmp_path / "bundle", orders=1, seed=1)
-    assert not (tmp_path / "bundle").exists()
 
 
 def test_what_is_no_run_and_what_is_no_bundle_is_said(tmp_path: Path) -> None:

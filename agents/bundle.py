@@ -32,7 +32,9 @@ from ..explain.canonical import canonical_bytes
 from ..explain.facts import Limits
 from ..explain.monotonicity import monotone_breaks
 from .explaining import write_decision_log
+from .fallback import FeatureRanges, seen_ranges
 from .model_card import model_card
+from .router import ScoreRouter
 from .runs import load_run
 from .runtime import AdditiveRuntime
 
@@ -51,6 +53,7 @@ class Bundle:
     config: ExperimentConfig
     manifest: dict[str, Any]
     policy_id: str
+    ranges: FeatureRanges
 
 
 def export_bundle(run_dir: str | Path, out: str | Path, *, orders: int, seed: int) -> Path:
@@ -105,7 +108,8 @@ def load_bundle(path: str | Path) -> Bundle:
     config = _read_config(folder / CONFIG)
     runtime = _read_policy(folder / POLICY, manifest["policy_id"], len(routes_of(config.market)))
     check_monotone(runtime, config, folder / POLICY)
-    return Bundle(runtime, config, manifest, manifest["policy_id"])
+    ranges = FeatureRanges.read(manifest.get("feature_ranges"), folder / MANIFEST)
+    return Bundle(runtime, config, manifest, manifest["policy_id"], ranges)
 
 
 def check_monotone(runtime: AdditiveRuntime, config: ExperimentConfig, where: Path) -> None:
@@ -140,6 +144,7 @@ def _write_files(
             "operator": "glasspool export",
         },
     )  # fmt: skip
+    ranges = seen_ranges(market, ScoreRouter(runtime), seed)
     training = _read_json(run_dir / "training.json", "training.json")
     evaluation = _read_json(run_dir / "evaluation.json", "evaluation.json")
     card = model_card(policy_id, config, seed, runtime, training, evaluation, counts, command, created)
@@ -150,6 +155,7 @@ def _write_files(
         "format": FORMAT, "version": VERSION, "policy_id": policy_id, "created": created, "command": command,
         "files": {name: _sha256(folder / name) for name in names}, "versions": versions,
         "feature_schema_sha256": schema_sha256(), "config_sha256": _sha256(folder / CONFIG),
+        "feature_ranges": ranges.body(),
         "training": {k: repr(v) if isinstance(v, float) else v for k, v in summary.items()},
         "seeds": {"training": seed, "explanations": orders_seed},
         "rule_constants": table_rows(config.market.trade_date), "rule_table_version": RULE_TABLE_VERSION,

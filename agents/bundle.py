@@ -103,7 +103,7 @@ def load_bundle(path: str | Path) -> Bundle:
     if manifest["feature_schema_sha256"] != schema_sha256():
         raise UserError(
             f"{folder / MANIFEST}: feature_schema_sha256 is not that of this version's features. Use glasspool "
-            f"{manifest['versions']['glasspool']}, or train and export again."
+            f"{manifest['versions'].get('glasspool')}, or train and export again."
         )
     config = _read_config(folder / CONFIG)
     runtime = _read_policy(folder / POLICY, manifest["policy_id"], len(routes_of(config.market)))
@@ -203,7 +203,7 @@ def _read_json(path: Path, what: str) -> dict[str, Any]:
         return {}
     try:
         data = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: {what} is not JSON ({error}). Write it again.") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: {what} holds {type(data).__name__}, not an object. Write it again.")
@@ -220,7 +220,7 @@ def _read_config(path: Path) -> ExperimentConfig:
 def _read_policy(path: Path, policy_id: str, n_routes: int) -> AdditiveRuntime:
     try:
         runtime = AdditiveRuntime.from_json(json.loads(path.read_bytes()), policy_id)
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, RecursionError) as error:
         kind = type(error).__name__
         raise UserError(f"{path}: not a policy of this version ({kind}: {error}). Export again.") from None
     kinds = len(runtime.kind_names)

@@ -250,6 +250,16 @@ def _check_features(s: RoutingState, market: Market) -> None:
             f"observation of {observation_names(market.routes)[at]} = {s.observation[at]!r}, but measured "
             f"{measured[at]!r}. Pass the state as it was read."
         )
+    of_routes = {f"{r}.{name}": x for r, values in s.route_features.items() for name, x in values.items()}
+    flat = dict(zip(observation_names(market.routes), np.asarray(s.observation).tolist(), strict=True))
+    _same_names("features, route_features", named := {**s.features, **of_routes}, set(flat))
+    for name, x in flat.items():
+        _refuse(f"features: {name}", named[name], named[name] == x or (x != x and named[name] != named[name]), f"{x!r}")
+    for name, shares, frac in (
+        ("target_shares", s.target_shares, s.schedule_next_frac),
+        ("slice_shares", s.slice_shares, s.schedule_now_frac - s.schedule_next_frac),
+    ):
+        _refuse(name, shares, shares == s.ordered_shares * frac, f"{s.ordered_shares * frac!r}, by the schedule")
 
 
 def _refuse(name: str, value: object, fits: bool, rule: str) -> None:

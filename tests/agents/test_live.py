@@ -28,6 +28,8 @@ from glasspool.envs.routing_state import RoutingState
 
 STATE_FIELDS = [f.name for f in dataclasses.fields(RoutingState)]
 
+PUT_BACK = [f for f in STATE_FIELDS if f not in ("symbol", "measured", "time_s")]  # the rest is not decided on
+
 
 @pytest.fixture(scope="module")
 def market() -> Market:
@@ -73,7 +75,10 @@ def test_a_state_is_decided_as_the_simulation_decides_it(market: Market, runtime
     for episode in range(4):
         market.reset(stream_key(5, "test"), [0], [episode], b, obs)
         while b.order["active"][0]:
-            decision = live.decide(RoutingState.from_batch(market, b, 0, obs[0]))
+            state = RoutingState.from_batch(market, b, 0, obs[0])
+            decision = live.decide(state)
+            again = RoutingState.from_batch(market, live._b, 0, obs[0])
+            assert [f for f in PUT_BACK if repr(getattr(again, f)) != repr(getattr(state, f))] == []
             router.propose(market, b, obs, work, weights)
             step_proposals(market.rules, b, work, weights, obs)
             assert shares_of(market, decision) == b.child_shares[0].tolist()

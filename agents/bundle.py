@@ -34,12 +34,13 @@ from ..explain.canonical import canonical_bytes
 from ..explain.facts import Limits
 from ..explain.monotonicity import monotone_breaks
 from .explaining import write_decision_log
+from .fallback import FeatureRanges, seen_ranges
 from .integrated_gradients import MlpScorer
 from .model_card import model_card
 from .onnx_graph import additive_model, mlp_model
 from .onnx_policy import OnnxMlp
 from .policies import MlpPolicy
-from .router import ScoringRouter
+from .router import ScoreRouter, ScoringRouter
 from .runs import load_run
 from .runtime import AdditiveRuntime
 
@@ -58,6 +59,7 @@ class Bundle:
     config: ExperimentConfig
     manifest: dict[str, Any]
     policy_id: str
+    ranges: FeatureRanges
 
     @property
     def policy_file(self) -> str:
@@ -126,10 +128,11 @@ def load_bundle(path: str | Path) -> Bundle:
     if manifest["feature_schema_sha256"] != schema_sha256():
         raise UserError(
             f"{folder / MANIFEST}: feature_schema_sha256 is not that of this version's features. Use glasspool "
-            f"{manifest['versions']['glasspool']}, or train and export again."
+            f"{manifest['versions'].get('glasspool')}, or train and export again."
         )
     config = _read_config(folder / CONFIG)
     n_routes = len(routes_of(config.market))
+    ranges = FeatureRanges.read(manifest.get("feature_ranges"), folder / MANIFEST)
     decides = POLICY if config.agent.policy == "additive" else ONNX
     if decides not in manifest["files"] or (decides == ONNX and POLICY in manifest["files"]):
         raise UserError(
@@ -138,10 +141,10 @@ def load_bundle(path: str | Path) -> Bundle:
         )
     if decides == ONNX:
         network = _read_onnx(folder / ONNX, manifest["policy_id"], n_routes)
-        return Bundle(network, config, manifest, manifest["policy_id"])
+        return Bundle(network, config, manifest, manifest["policy_id"], ranges)
     runtime = _read_policy(folder / POLICY, manifest["policy_id"], n_routes)
     check_monotone(runtime, config, folder / POLICY)
-    return Bundle(runtime, config, manifest, manifest["policy_id"])
+    return Bundle(runtime, config, manifest, manifest["policy_id"], ranges)
 
 
 def check_monotone(runtime: AdditiveRuntime, config: ExperimentConfig, where: Path) -> None:
@@ -177,6 +180,7 @@ def _write_files(
             "operator": "glasspool export",
         },
     )  # fmt: skip
+    ranges = seen_ranges(market, ScoreRouter(runtime), seed)
     training = _read_json(run_dir / "training.json", "training.json")
     evaluation = _read_json(run_dir / "evaluation.json", "evaluation.json")
     card = model_card(policy_id, config, seed, runtime, training, evaluation, counts, command, created)
@@ -187,6 +191,7 @@ def _write_files(
         "format": FORMAT, "version": VERSION, "policy_id": policy_id, "created": created, "command": command,
         "files": {name: _sha256(folder / name) for name in names}, "versions": versions,
         "feature_schema_sha256": schema_sha256(), "config_sha256": _sha256(folder / CONFIG),
+        "feature_ranges": ranges.body(),
         "training": {k: repr(v) if isinstance(v, float) else v for k, v in summary.items()},
         "seeds": {"training": seed, "explanations": orders_seed},
         "rule_constants": table_rows(config.market.trade_date), "rule_table_version": RULE_TABLE_VERSION,
@@ -247,7 +252,7 @@ def _read_json(path: Path, what: str) -> dict[str, Any]:
         return {}
     try:
         data = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: {what} is not JSON ({error}). Write it again.") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: {what} holds {type(data).__name__}, not an object. Write it again.")
@@ -264,7 +269,7 @@ def _read_config(path: Path) -> ExperimentConfig:
 def _read_policy(path: Path, policy_id: str, n_routes: int) -> AdditiveRuntime:
     try:
         runtime = AdditiveRuntime.from_json(json.loads(path.read_bytes()), policy_id)
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, RecursionError) as error:
         kind = type(error).__name__
         raise UserError(f"{path}: not a policy of this version ({kind}: {error}). Export again.") from None
     kinds = len(runtime.kind_names)

@@ -28,6 +28,7 @@ from .certification import certify
 from .comparison import POOLED, Learned, compare, episodes_frame, evaluation_payload, fills_frame, write_evaluation
 from .explaining import write_decision_log
 from .faithfulness import Sample, faithfulness_rows
+from .fallback import FallbackRouter, fallback_entry
 from .integrated_gradients import MlpScorer
 from .onnx_policy import OnnxMlp
 from .policies import MlpPolicy
@@ -103,7 +104,8 @@ def _resolve(policies: Sequence[str]) -> tuple[list[Learned], list[Router]]:
         path = Path(name)
         if is_bundle(path):
             bundle = load_bundle(path)
-            learned.append(Learned(ScoreRouter(bundle.runtime), bundle.config.seed, bundle.config))
+            router = FallbackRouter(ScoreRouter(bundle.runtime), bundle.ranges)
+            learned.append(Learned(router, bundle.config.seed, bundle.config))
         elif path.is_dir():
             run = load_run(path)
             training_summary(path)
@@ -160,6 +162,8 @@ def evaluate_job(
     seeds = [item.seed for item in learned]
     policy = config.agent.policy if learned else policies[0]
     payload = evaluation_payload(venue, by_name, runs, seeds, policy=policy, seed=test_seed, command=command)
+    if guarded := [item.router for item in learned if isinstance(item.router, FallbackRouter)]:
+        payload["routers"][POOLED]["fallback"] = fallback_entry(guarded)
     folder.mkdir(parents=True, exist_ok=True)
     for item in learned:
         if item.folder is not None:
@@ -183,7 +187,9 @@ def _fitted(item: Learned, market: Market) -> Learned:
     """The policy for this market's routes: venue-shared tables work on any venues, others need those of training."""
     policy = getattr(item.router, "policy", None)
     if isinstance(policy, AdditiveRuntime) and policy.shared:
-        return replace(item, router=ScoreRouter(policy.for_routes(market.rules.route_type, policy.name)))
+        fitted = ScoreRouter(policy.for_routes(market.rules.route_type, policy.name))
+        ranges = item.router.ranges if isinstance(item.router, FallbackRouter) else None
+        return replace(item, router=fitted if ranges is None else FallbackRouter(fitted, ranges))
     routes = getattr(policy, "n_routes", len(market.routes))
     if routes != len(market.routes):
         raise UserError(
@@ -225,6 +231,12 @@ def print_evaluation(payload: dict[str, Any], json_file: str | None) -> None:
             *(f"{r[k + '_frac']:.1%}" for k in ("dark", "post", "take")),
         )  # fmt: skip
     console.print(costs)
+    if (fallback := payload["routers"].get(POOLED, {}).get("fallback")) is not None:
+        features = ", ".join(f"{name} {n:,}" for name, n in sorted(fallback["by_feature"].items())) or "none"
+        console.print(
+            f"fallback to the rule SOR: {fallback['fallback_frac']:.2%} of {fallback['decisions']:,} decisions "
+            f"(features outside training: {features})"
+        )
     paired = Table(title="paired difference [95 % interval], router minus baseline (negative = cheaper)")
     for column in ("router", "baseline", "bps", "half spreads"):
         paired.add_column(column, justify="left" if column in ("router", "baseline") else "right", no_wrap=True)

@@ -67,6 +67,8 @@ def training_summary(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: line {error.lineno}: not JSON ({error.msg}). Train again or restore the file."
         ) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read ({error}). Train again or restore the file.") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: holds {type(data).__name__}, not an object. Train again or restore the file.")
     return data
@@ -82,7 +84,7 @@ def load_run(folder: Path) -> Run:
         )
     try:
         policy = load_policy(path)
-    except (ValueError, KeyError, RuntimeError, OSError, EOFError) as error:
+    except Exception as error:  # a damaged archive or pickle raises anything
         raise UserError(
             f"{path}: cannot be read ({type(error).__name__}: {error}). Train again or restore the file."
         ) from error

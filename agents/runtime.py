@@ -19,6 +19,7 @@ from ..envs.features import FEATURES, GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_
 from ..envs.state import ORDER_TYPES
 
 E9 = 1_000_000_000
+_MAX_SCORE_E9 = 10**15  # a score of a million; sums stay far from the end of int64
 _LOW = np.array([f.low for f in FEATURES])
 _SPAN = np.array([f.high - f.low for f in FEATURES])
 
@@ -187,7 +188,12 @@ class AdditiveRuntime:
             bias[k] = data["bias_e9"][kind]
             for i, f in enumerate(FEATURES):
                 table[k, i] = data["shapes_e9"][kind][f.name]
-        return cls(table, bias, np.asarray(data["route_kind"], np.int64), tuple(kinds), name)
+        runtime = cls(table, bias, np.asarray(data["route_kind"], np.int64), tuple(kinds), name)
+        if runtime.to_json() != data:
+            raise ValueError("it is not what an export writes: other features, knots or values than its tables hold")
+        if max(np.abs(x).max() for x in (table, bias)) > _MAX_SCORE_E9:
+            raise ValueError(f"a value beyond +-{_MAX_SCORE_E9} (in 1e-9): sums of such scores would not be exact")
+        return runtime
 
 
 __all__ = ["E9", "AdditiveRuntime", "ROUTE_FEATURES"]

@@ -16,6 +16,7 @@ from .market import MarketConfig
 from .rule_sor import RuleSorConfig
 
 PACKAGED = Path(__file__).parent
+_MAX_BYTES, _MAX_VALUES = 5_000_000, 1_000_000
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -37,14 +38,44 @@ def find_config(name: str | Path, folder: str = "") -> Path:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping; `${NAME}` in texts is replaced by the environment variable."""
+    if path.stat().st_size > _MAX_BYTES:
+        raise UserError(
+            f"{path}: has {path.stat().st_size:,} bytes, more than a config of {_MAX_BYTES:,}. Name another."
+        )
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = _parsed(path.read_text(encoding="utf-8"), str(path))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         error.add_note(str(path))
         raise
     if not isinstance(data, dict):
         raise UserError(f"{path}: holds {type(data).__name__}, not a mapping of settings. Write `key: value` lines.")
     return data
+
+
+def _parsed(text: str, where: str) -> Any:
+    """YAML values of a text. Raises yaml.YAMLError, or UserError for what YAML allows and nothing here can hold."""
+    try:
+        data = yaml.safe_load(text)
+        _refuse_too_many(data, where)
+        return data
+    except UserError:
+        raise
+    except RecursionError:
+        raise UserError(f"{where}: nested too deep. Flatten it.") from None
+    except (ValueError, OverflowError) as error:  # a date that does not exist, a number of thousands of digits
+        raise UserError(f"{where}: holds a value that cannot be read ({error}). Mend or quote it.") from None
+
+
+def _refuse_too_many(data: Any, where: str) -> None:
+    """A few lines of aliases (*name) can stand for more values than a machine holds, or for themselves."""
+    left, waiting = _MAX_VALUES, [data]
+    while waiting:
+        value = waiting.pop()
+        children = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+        left -= len(children)
+        if left < 0:
+            raise UserError(f"{where}: aliases and lists stand for more than {_MAX_VALUES:,} values. Write them out.")
+        waiting.extend(children)
 
 
 def _expand(value: Any, path: Path) -> Any:
@@ -76,7 +107,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
                 node = node.setdefault(part, {})
             else:
                 raise UserError(f"--set {text}: there is no {part!r} to set in")
-        parsed = yaml.safe_load(value)
+        parsed = _parsed(value, f"--set {key}")
         if isinstance(node, list) and last.isdigit() and int(last) < len(node):
             node[int(last)] = parsed
         elif isinstance(node, dict):

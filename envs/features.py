@@ -94,19 +94,14 @@ def schema_sha256() -> str:
 
 
 @leaf
-def _clipped(column: int, value: float) -> float:
-    return min(max(value, _LOW[column]), _HIGH[column])
+def _clipped(clip: bool, column: int, value: float) -> float:
+    return min(max(value, _LOW[column]), _HIGH[column]) if clip else value
 
 
 @compiled
-def observe(rules: Rules, b: Batch, e: int, out: np.ndarray) -> None:
-    """Write the flat observation of row `e` to `out` (float64) and refresh `b.masked[e]`."""
-    observe_rows(rules, b, e, e + 1, out.reshape(1, out.shape[0]), e)
-
-
-@compiled
-def observe_rows(rules: Rules, b: Batch, first: int, last: int, out: np.ndarray, out_first: int) -> None:
-    """Observations of the active rows first..last-1 to out[row - out_first], float64; refresh `b.masked`."""
+def _write_rows(
+    rules: Rules, b: Batch, first: int, last: int, out: np.ndarray, out_first: int, clip: bool
+) -> None:  # fmt: skip
     settings, route_venue, route_type = rules.settings[0], rules.route_venue, rules.route_type
     episode, orders, tape, venue, venue_state = b.episode, b.order, b.tape, b.venue, b.venue_state
     cards, masked = b.card, b.masked
@@ -121,19 +116,19 @@ def observe_rows(rules: Rules, b: Batch, first: int, last: int, out: np.ndarray,
         slice_shares = max(shares * (row.schedule_now - row.schedule_next), 1e-9)
         remaining = order.remaining_shares / shares
         due = (order.remaining_shares - shares * row.schedule_next) / slice_shares
-        out[to, 0] = _clipped(0, (ep.n_slots - order.slot) / ep.n_slots)
-        out[to, 1] = _clipped(1, remaining)
-        out[to, 2] = _clipped(2, remaining - row.schedule_now)
-        out[to, 3] = _clipped(3, math.copysign(math.log2(1.0 + abs(due)), due))
-        out[to, 4] = _clipped(4, math.log10(100.0 * shares / ep.adv_shares))
-        out[to, 5] = _clipped(5, math.log10(100.0 * shares / max(ep.expected_volume, 1e-9)))
-        out[to, 6] = _clipped(6, math.log10(slice_shares / lot))
-        out[to, 7] = _clipped(7, math.log10(2.0 * half))
-        out[to, 8] = _clipped(8, math.log2(half / usual))
-        out[to, 9] = _clipped(9, math.log10(float(ep.adv_shares)))
-        out[to, 10] = _clipped(10, math.log2(max(row.vol_ratio, 1e-3)))
-        out[to, 11] = _clipped(11, math.log2(max(ep.vol_bps * math.sqrt(10.0), 1e-9) / half))
-        out[to, 12] = _clipped(12, row.imbalance * ep.side)
+        out[to, 0] = _clipped(clip, 0, (ep.n_slots - order.slot) / ep.n_slots)
+        out[to, 1] = _clipped(clip, 1, remaining)
+        out[to, 2] = _clipped(clip, 2, remaining - row.schedule_now)
+        out[to, 3] = _clipped(clip, 3, math.copysign(math.log2(1.0 + abs(due)), due))
+        out[to, 4] = _clipped(clip, 4, math.log10(100.0 * shares / ep.adv_shares))
+        out[to, 5] = _clipped(clip, 5, math.log10(100.0 * shares / max(ep.expected_volume, 1e-9)))
+        out[to, 6] = _clipped(clip, 6, math.log10(slice_shares / lot))
+        out[to, 7] = _clipped(clip, 7, math.log10(2.0 * half))
+        out[to, 8] = _clipped(clip, 8, math.log2(half / usual))
+        out[to, 9] = _clipped(clip, 9, math.log10(float(ep.adv_shares)))
+        out[to, 10] = _clipped(clip, 10, math.log2(max(row.vol_ratio, 1e-3)))
+        out[to, 11] = _clipped(clip, 11, math.log2(max(ep.vol_bps * math.sqrt(10.0), 1e-9) / half))
+        out[to, 12] = _clipped(clip, 12, row.imbalance * ep.side)
         for r in range(n_routes):
             v, kind, at = route_venue[r], route_type[r], N_GLOBAL + r * N_ROUTE
             ven, state, which = venue[e, v], venue_state[e, v], CARD_OF[kind]
@@ -147,9 +142,27 @@ def observe_rows(rules: Rules, b: Batch, first: int, last: int, out: np.ndarray,
             age = 1.0
             if state.last_visit_s > -math.inf:
                 age = 1.0 - math.exp((state.last_visit_s - order.slot * settings.interval_s) / 30.0)
-            out[to, at] = _clipped(N_GLOBAL, log_rate)
-            out[to, at + 1] = _clipped(N_GLOBAL + 1, markout)
-            out[to, at + 2] = _clipped(N_GLOBAL + 2, fee / half)
-            out[to, at + 3] = _clipped(N_GLOBAL + 3, evidence)
-            out[to, at + 4] = _clipped(N_GLOBAL + 4, age)
-            out[to, at + 5] = _clipped(N_GLOBAL + 5, state.last_filled_frac)
+            out[to, at] = _clipped(clip, N_GLOBAL, log_rate)
+            out[to, at + 1] = _clipped(clip, N_GLOBAL + 1, markout)
+            out[to, at + 2] = _clipped(clip, N_GLOBAL + 2, fee / half)
+            out[to, at + 3] = _clipped(clip, N_GLOBAL + 3, evidence)
+            out[to, at + 4] = _clipped(clip, N_GLOBAL + 4, age)
+            out[to, at + 5] = _clipped(clip, N_GLOBAL + 5, state.last_filled_frac)
+
+
+@compiled
+def observe(rules: Rules, b: Batch, e: int, out: np.ndarray) -> None:
+    """Write the flat observation of row `e` to `out` (float64) and refresh `b.masked[e]`."""
+    observe_rows(rules, b, e, e + 1, out.reshape(1, out.shape[0]), e)
+
+
+@compiled
+def observe_rows(rules: Rules, b: Batch, first: int, last: int, out: np.ndarray, out_first: int) -> None:
+    """Observations of the active rows first..last-1 to out[row - out_first], float64; refresh `b.masked`."""
+    _write_rows(rules, b, first, last, out, out_first, True)
+
+
+@compiled
+def measure_rows(rules: Rules, b: Batch, first: int, last: int, out: np.ndarray, out_first: int) -> None:
+    """As `observe_rows`, before the clip to each feature's range: what a value outside it really was."""
+    _write_rows(rules, b, first, last, out, out_first, False)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .features import GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES
+from .controls import MASK_CODES, mask_code
+from .features import GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES, measure_rows
 from .market import Market
 from .quotes import quote_e6
 from .state import CARDS, Batch
@@ -41,6 +42,12 @@ class RoutingState:
     features: dict[str, float]  # global features
     route_features: dict[str, dict[str, float]]  # by route
     observation: NDArray[np.float64]  # (n_obs,), the same numbers flat
+    measured: NDArray[np.float64]  # (n_obs,), before the clip to each feature's range
+    mask_codes: dict[str, str]  # by route: the control that masks it, "" = open
+    min_quantity_shares: dict[str, int]  # by venue
+    arrival_usd: float  # mid when the order arrived
+    schedule_now_frac: float  # of the order, left to do at the slot's start, by the schedule
+    schedule_next_frac: float  # ... at its end
 
     @classmethod
     def from_batch(cls, market: Market, b: Batch, e: int, obs: NDArray[np.float64]) -> RoutingState:
@@ -62,6 +69,8 @@ class RoutingState:
         for r in routes:
             venue = b.venue[e, market.venues.index(r.venue)]
             fees[r.name] = float(venue["post_fee_bps"] if r.order_type == "post" else venue["take_fee_bps"])
+        measured = np.full((1, market.n_obs), np.nan)
+        measure_rows(rules, b, e, e + 1, measured, e)
         split = [obs[N_GLOBAL + i * N_ROUTE : N_GLOBAL + (i + 1) * N_ROUTE] for i in range(len(routes))]
         return cls(
             symbol=market.config.stocks[int(ep["stock"])].name,
@@ -91,4 +100,10 @@ class RoutingState:
                 for r, values in zip(routes, split, strict=True)
             },
             observation=obs.copy(),
+            measured=measured[0],
+            mask_codes={r.name: MASK_CODES[mask_code(rules, b, e, i)] for i, r in enumerate(routes)},
+            min_quantity_shares={v: int(b.venue[e, i]["min_quantity_shares"]) for i, v in enumerate(market.venues)},
+            arrival_usd=float(ep["price_usd"]),
+            schedule_now_frac=float(row["schedule_now"]),
+            schedule_next_frac=float(row["schedule_next"]),
         )

@@ -84,7 +84,7 @@ def decide(scorer: Scorer, limits: Limits, parent: Parent, facts: Facts) -> Deci
         proposed=cut(-1, (_NO_LIMIT,) * len(limits.routes), _NO_LIMIT),
         capped=cut(completing, limits.route_caps_shares, _NO_LIMIT),
         released=released,
-        children=_children(limits, parent, facts, released),
+        children=children_of(limits, parent, facts, released),
         chosen=ranked[0] if ranked else None,
     )  # fmt: skip
 
@@ -103,7 +103,8 @@ def _pace_band(limits: Limits, parent: Parent, facts: Facts) -> tuple[float, flo
     return lo, hi
 
 
-def _children(limits: Limits, parent: Parent, facts: Facts, released: NDArray[np.int64]) -> tuple[Child, ...]:
+def children_of(limits: Limits, parent: Parent, facts: Facts, released: NDArray[np.int64]) -> tuple[Child, ...]:
+    """Child orders of released shares (R,), numbered on from those sent before."""
     sizes = [(r, n) for r, total in enumerate(released.tolist()) for n in split_shares(total, limits)]
     first = facts.children_before + 1
     return tuple(Child(f"{parent.parent_id}-c{first + i:05d}", r, n) for i, (r, n) in enumerate(sizes))
@@ -150,9 +151,9 @@ def decision_body(
         "features": _features(limits, facts, [r for r in (d.chosen, story.rival) if r is not None]),
         "observation": [repr(x) for x in facts.observation],
         "candidates": [_pace(d), *(_candidate(limits, parent, facts, d, r) for r in range(len(limits.routes)))],
-        "proposed": [_order(limits, parent, facts, r, n) for r, n in enumerate(d.proposed.tolist()) if n],
+        "proposed": [order_body(limits, parent, facts, r, n) for r, n in enumerate(d.proposed.tolist()) if n],
         "controls": controls(limits, parent, facts, d),
-        "released": [{"child_id": c.child_id} | _order(limits, parent, facts, c.route, c.shares) for c in d.children],
+        "released": [child_body(limits, parent, facts, c) for c in d.children],
         "baseline": baseline, "agrees": _agrees(limits, d.chosen, baseline.get("top")),
         "margin_e9": lead(open_routes), "margin_lit_e9": lead(lit),
         "margins": _margins(limits, d, open_routes, lit, story.rival), "exploration": False,
@@ -212,11 +213,17 @@ def _candidate(limits: Limits, parent: Parent, facts: Facts, d: Decision, r: int
     return body if mask else body | _parts(d.explanation.routes[r])
 
 
-def _order(limits: Limits, parent: Parent, facts: Facts, r: int, shares: int) -> Body:
+def order_body(limits: Limits, parent: Parent, facts: Facts, r: int, shares: int) -> Body:
+    """One order as records tell it: route, shares, limit on a legal tick, time in force; dark: minimum quantity."""
     route = limits.routes[r]
     kind = type_of(route)
     body: Body = {"route": route, "shares": shares, "limit_e6": facts.limit_e6(route, parent.side), "tif": _TIF[kind]}
     return body | {"min_qty": min(facts.min_qty_shares[r], shares)} if kind >= PING else body
+
+
+def child_body(limits: Limits, parent: Parent, facts: Facts, child: Child) -> Body:
+    """`order_body` of a child order, with its id."""
+    return {"child_id": child.child_id} | order_body(limits, parent, facts, child.route, child.shares)
 
 
 def controls(limits: Limits, parent: Parent, facts: Facts, d: Decision) -> list[Body]:

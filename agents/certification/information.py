@@ -96,7 +96,9 @@ def look_ahead(market: Market, n: int, seed: int) -> list[Check]:
             compared += len(before)
             other = RoutingState.from_batch(market, b, 0, again[0])
             state_changed += sum(
-                getattr(state, f) != getattr(other, f) for f in RoutingState.__slots__ if f != "observation"
+                not np.array_equal(getattr(state, f), getattr(other, f))
+                for f in RoutingState.__slots__
+                if f != "observation"
             )
             for f, values in kept.items():
                 getattr(b, f)[...] = values

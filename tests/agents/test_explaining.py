@@ -17,6 +17,7 @@ from glasspool.agents.additive import route_kinds
 from glasspool.agents.bundle import Bundle
 from glasspool.agents.evaluation import run_router
 from glasspool.agents.explaining import write_decision_log
+from glasspool.agents.fallback import FeatureRanges
 from glasspool.agents.outcomes import deal
 from glasspool.agents.redecision import Redecider
 from glasspool.agents.router import RandomRouter, ScoreRouter
@@ -47,7 +48,7 @@ def random_runtime(market: Market, seed: int = 1) -> AdditiveRuntime:
 
 def bundle_of(market: Market, runtime: AdditiveRuntime) -> Bundle:
     config = ExperimentConfig(name="t", market=market.config)
-    return Bundle(runtime, config, {"files": {"policy.json": "0" * 64}}, "t-s1")
+    return Bundle(runtime, config, {"files": {"policy.json": "0" * 64}}, "t-s1", FeatureRanges.unlimited())
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,279 @@
+"""A router behind one call: a routing state in, child orders with scores, attributions and reasons out.
+
+The state is put back into a batch of one, so that live decisions pass the same compiled routers and the same controls
+as simulated ones. What a state says twice (masks and what they come from, features before and after their clip) must
+agree; a state that contradicts itself is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..configs.errors import UserError
+from ..configs.loading import load_market
+from ..envs.controls import MASK_CODES, NOT_LAST, mask_code, release_rows
+from ..envs.features import FEATURES, observation_bounds, observation_names
+from ..envs.market import Market
+from ..envs.quotes import quote_e6
+from ..envs.routing_state import RoutingState
+from ..envs.state import CARDS, QUOTE_CROSSED, QUOTE_LOCKED, QUOTE_NONE, QUOTE_NORMAL, Batch
+from ..explain.decision import child_body, children_of, decide, decision_body
+from ..explain.facts import Body, Facts, Limits, Parent
+from .baseline import Baseline
+from .bundle import load_bundle
+from .fallback import CODE, FeatureRanges
+from .integrated_gradients import MlpScorer
+from .policies import MlpPolicy
+from .registry import named_router
+from .router import Router, ScoringRouter
+from .rule_based import RuleSor
+from .runs import is_bundle, load_run
+from .runtime import AdditiveRuntime
+
+_MAX_SHARES = 10**12  # an exact float64, and far from any overflow on the way
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingDecision:
+    """What goes out, and why. Scores and attributions are None where the proposal came from rules."""
+
+    proposed_by: str
+    children: tuple[Body, ...]  # child_id, route, shares, limit_e6, tif; dark: min_qty
+    scores_e9: dict[str, int] | None  # by candidate, the pace first
+    attributions_e9: dict[str, dict[str, int]] | None  # by candidate and feature; with the bias they sum to the score
+    reasons: tuple[Body, ...]  # code, attr_e9, features
+    sentence: str
+    fallback_features: tuple[str, ...]  # outside training, so that the rule SOR proposed
+
+
+class LiveRouter:
+    """Decides states of one market."""
+
+    def __init__(
+        self, market: Market, router: Router | AdditiveRuntime | MlpScorer, ranges: FeatureRanges | None = None
+    ) -> None:
+        self.market, self.name = market, router.name
+        self._router = router
+        self._ranges = ranges or FeatureRanges.unlimited()
+        self._limits = Limits.of(market)
+        self._b, self._obs = market.batch(1)
+
+    def decide(self, state: RoutingState, *, parent_id: str = "P", children_before: int = 0) -> RoutingDecision:
+        """One decision.
+
+        Raises:
+            UserError: a state of other routes, one that contradicts itself, or numbers that no order or quote has. A
+                feature that is missing (NaN), not finite or outside training is no error: the rule SOR proposes.
+        """
+        b, market = self._b, self.market
+        _put(state, market, b)
+        parent = Parent.of(state, parent_id, 0)
+        facts = Facts.of(market, b, 0, state, children_before)
+        self._obs[0] = state.observation
+        if isinstance(self._router, AdditiveRuntime | MlpScorer):
+            outside = self._ranges.outside(np.asarray(state.measured, np.float64)[None])[0]
+            if not outside.any():
+                return self._scored(self._router, parent, facts)
+            named = tuple(f.name for f, is_outside in zip(FEATURES, outside, strict=True) if is_outside)
+            return self._by_rules(RuleSor(), parent, facts, state, named)
+        return self._by_rules(self._router, parent, facts, state, ())
+
+    def _scored(self, scorer: AdditiveRuntime | MlpScorer, parent: Parent, facts: Facts) -> RoutingDecision:
+        d = decide(scorer, self._limits, parent, facts)
+        body = decision_body(
+            self._limits, parent, facts, d, scorer, policy_id=self.name, baseline={}, lit_alternative=None
+        )
+        parts = (d.explanation.pace, *d.explanation.routes)
+        return RoutingDecision(
+            self.name, tuple(body["released"]), {p.route: p.score_e9 for p in parts},
+            {p.route: p.feature_attr_e9 for p in parts}, tuple(body["reasons"]), body["sentence"], (),
+        )  # fmt: skip
+
+    def _by_rules(
+        self, router: Router, parent: Parent, facts: Facts, state: RoutingState, outside: tuple[str, ...]
+    ) -> RoutingDecision:
+        market, b, limits = self.market, self._b, self._limits
+        said = Baseline(market, router).body(b, self._obs, state) if isinstance(router, RuleSor) else None
+        work, weights = np.zeros(1), np.zeros((1, len(market.routes)))
+        router.propose(market, b, self._obs, work, weights)
+        release_rows(market.rules, b, work, weights)
+        children = children_of(limits, parent, facts, b.child_shares[0])
+        orders = tuple(child_body(limits, parent, facts, c) for c in children)
+        codes = [] if said is None else said["reasons"]
+        reasons = [{"code": code, "attr_e9": 0, "features": []} for code in codes]
+        words = [] if said is None else list(said["justification"])
+        if outside:
+            reasons.insert(0, {"code": CODE, "attr_e9": 0, "features": list(outside)})
+            words.insert(0, f"Outside what training saw: {', '.join(outside)}. The rule SOR decides.")
+        return RoutingDecision(router.name, orders, None, None, tuple(reasons), " ".join(words), outside)
+
+
+def load_router(path_or_name: str | Path, market: str | Path | None = None) -> LiveRouter:
+    """A router by bundle, run folder or baseline name, ready to decide.
+
+    Args:
+        market: whose venues it works; by default those of training, for a baseline the packaged base market. Other
+            venues than those of training need an additive policy with venue-shared functions.
+
+    Raises:
+        UserError: nothing of that name, a damaged file, or a policy for other venues.
+    """
+    name, path = str(path_or_name), Path(path_or_name)
+    if not path.is_dir() and "/" not in name and not name.endswith((".yaml", ".zip")):
+        return LiveRouter(Market(load_market(market or "base")), named_router(name))
+    ranges: FeatureRanges | None = None
+    policy: ScoringRouter
+    if is_bundle(path) or not (path / "policy.zip").is_file():
+        bundle = load_bundle(path)
+        policy, ranges, config = bundle.runtime, bundle.ranges, bundle.config
+    else:
+        run = load_run(path)
+        policy, config = run.policy, run.config
+    on = Market(load_market(market) if market is not None else config.market)
+    if isinstance(policy, AdditiveRuntime) and policy.shared:
+        return LiveRouter(on, policy.for_routes(on.rules.route_type, policy.name), ranges)
+    scorer = MlpScorer(policy) if isinstance(policy, MlpPolicy) else policy
+    if not isinstance(scorer, AdditiveRuntime | MlpScorer) or scorer.n_routes != len(on.routes):
+        raise UserError(
+            f"{name}: does not score the {len(on.routes)} routes of market {on.config.name!r}. Name the market of "
+            "training, or train an additive policy with share_venues: true."
+        )
+    return LiveRouter(on, scorer, ranges)
+
+
+def _put(s: RoutingState, market: Market, b: Batch) -> None:
+    """Write a state to row 0 of a batch."""
+    _check_numbers(s, market)
+    _check_features(s, market)
+    ep, order, row = b.episode[0], b.order[0], b.tape[0, s.slot]
+    ep["side"], ep["shares"], ep["adv_shares"], ep["n_slots"] = s.side, s.ordered_shares, s.adv_shares, s.n_slots
+    ep["price_usd"], ep["tick_usd"], ep["start_s"] = s.arrival_usd, s.tick_e6 / 1e6, s.time_s - s.slot * s.interval_s
+    order["slot"], order["remaining_shares"], order["dark_shares"], order["active"] = (
+        s.slot, s.remaining_shares, s.dark_shares, 1,
+    )  # fmt: skip
+    row["schedule_now"], row["schedule_next"] = s.schedule_now_frac, s.schedule_next_frac
+    row["half_spread_bps"], row["vol_ratio"], row["nbbo_moves"] = s.half_spread_bps, s.vol_ratio, s.nbbo_moves_10s
+    halted = "MASKED_HALT" in s.mask_codes.values()
+    state = QUOTE_NORMAL if s.ask_e6 > s.bid_e6 else QUOTE_LOCKED if s.ask_e6 == s.bid_e6 else QUOTE_CROSSED
+    row["quote_state"] = QUOTE_NONE if halted else state
+    _put_venues(s, market, b)
+    half_ticks = s.arrival_usd * 1e-4 * s.half_spread_bps / (s.tick_e6 / 1e6)
+    ticks = (s.ask_e6 - s.bid_e6) / s.tick_e6  # the quote is the mid -+ the half spread, each at the nearest tick
+    mid = (s.bid_e6 / s.tick_e6 + (ticks / 2 if ticks > 1 else min(half_ticks, 0.5))) * s.tick_e6 / 1e6
+    row["mid_bps"] = 1e4 * (mid / s.arrival_usd - 1.0)
+    if not halted and quote_e6(market.rules, b, 0) != (s.bid_e6, s.ask_e6):
+        raise UserError(
+            f"half_spread_bps = {s.half_spread_bps!r} does not fit the quote {s.bid_e6} x {s.ask_e6} (bid_e6, ask_e6) "
+            f"with tick_e6 = {s.tick_e6}. Pass the state as one reading of the market."
+        )
+    for r, route in enumerate(market.routes):
+        code = MASK_CODES[mask_code(market.rules, b, 0, r)]
+        if s.mask_codes[route.name] != code or s.masked[route.name] != (code != ""):
+            raise UserError(
+                f"mask_codes of {route.name} = {s.mask_codes[route.name]!r}, but by the state's own quote, scorecard "
+                f"and fills it is {code!r}. A control cannot be left out; pass the state as it was read."
+            )
+        b.masked[0, r] = code != ""
+    b.plan[1, 0] = NOT_LAST
+
+
+def _put_venues(s: RoutingState, market: Market, b: Batch) -> None:
+    for v, name in enumerate(market.venues):
+        venue, own = b.venue[0, v], [r for r in market.routes if r.venue == name]
+        down = any(s.mask_codes[r.name] == "MASKED_VENUE_DOWN" for r in own)
+        venue["down_from"], venue["down_until"] = 0, s.n_slots + 1 if down else 0
+        venue["min_quantity_shares"] = s.min_quantity_shares[name]
+        for r in own:
+            venue["post_fee_bps" if r.order_type == "post" else "take_fee_bps"] = s.fees_bps[r.name]
+        for c, kind in enumerate(CARDS):
+            card = b.card[0, v, c]
+            for field, value in s.scorecard[name].get(kind, {}).items():
+                card[field] = value
+            card["shown"] = 0
+
+
+def _check_numbers(s: RoutingState, market: Market) -> None:
+    """Refuse what no order, quote or scorecard has; the message names the field."""
+    whole = {
+        "ordered_shares": (s.ordered_shares, 1, _MAX_SHARES),
+        "remaining_shares": (s.remaining_shares, 1, s.ordered_shares),
+        "dark_shares": (s.dark_shares, 0, s.ordered_shares), "adv_shares": (s.adv_shares, 1, _MAX_SHARES),
+        "n_slots": (s.n_slots, 1, market.n_slots), "slot": (s.slot, 0, s.n_slots - 1),
+        "tick_e6": (s.tick_e6, 1, 10**9), "bid_e6": (s.bid_e6, 1, _MAX_SHARES), "ask_e6": (s.ask_e6, 1, _MAX_SHARES),
+        "nbbo_moves_10s": (s.nbbo_moves_10s, 0, 10**9),
+    }  # fmt: skip
+    for name, (value, low, high) in whole.items():
+        _refuse(name, value, isinstance(value, int | np.integer) and low <= value <= high, f"whole, {low} to {high}")
+    _refuse("side", s.side, s.side in (1, -1), "+1 (buy) or -1 (sell)")
+    for name, number in {"schedule_now_frac": s.schedule_now_frac, "schedule_next_frac": s.schedule_next_frac}.items():
+        _refuse(name, number, 0.0 <= number <= 1.0, "from 0 to 1")
+    _refuse("arrival_usd", s.arrival_usd, 0.0 < s.arrival_usd < 1e9, "a price above 0")
+    _refuse("half_spread_bps", s.half_spread_bps, 0.0 <= s.half_spread_bps <= 1e4, "from 0 to 10,000")
+    _refuse("time_s", s.time_s, 0.0 <= s.time_s <= 86_400.0, "seconds of a day")
+    same = s.interval_s == market.rules.interval_s
+    _refuse("interval_s", s.interval_s, same, f"{market.rules.interval_s}, the market's")
+    routes = {r.name for r in market.routes}
+    for where, mapping in (("fees_bps", s.fees_bps), ("masked", s.masked), ("mask_codes", s.mask_codes)):
+        _same_names(where, mapping, routes)
+    for route, fee in s.fees_bps.items():
+        _refuse(f"fees_bps of {route}", fee, abs(fee) < 1e4, "a finite fee in bps")
+    for where, by_venue in (("scorecard", s.scorecard), ("min_quantity_shares", s.min_quantity_shares)):
+        _same_names(where, by_venue, set(market.venues))
+    for venue, quantity in s.min_quantity_shares.items():
+        _refuse(f"min_quantity_shares of {venue}", quantity, 0 <= quantity <= _MAX_SHARES, "0 or more")
+    for venue, cards in s.scorecard.items():
+        lit = market.venues.index(venue) < market.rules.n_lit
+        _same_names(f"scorecard of {venue}", cards, {"post"} if lit else {"ping", "rest"})
+        for kind, card in cards.items():
+            where = f"scorecard of {venue}, {kind}"
+            _same_names(where, card, {"attempts", "filled", "markouts", "markout_hs_sum"})
+            for field in ("attempts", "filled", "markouts"):
+                _refuse(f"{where}: {field}", card[field], 0 <= card[field] <= _MAX_SHARES, "0 or more")
+            _refuse(f"{where}: markout_hs_sum", card["markout_hs_sum"], abs(card["markout_hs_sum"]) < 1e15, "finite")
+
+
+def _check_features(s: RoutingState, market: Market) -> None:
+    """`observation` must be `measured` within the ranges of the feature table, where `measured` is a finite number."""
+    for name, values in (("observation", s.observation), ("measured", s.measured)):
+        if np.shape(values) != (market.n_obs,):
+            raise UserError(f"{name} has the shape {np.shape(values)}; this market's features are ({market.n_obs},).")
+    measured = np.asarray(s.measured, np.float64)
+    clipped = np.clip(measured, *observation_bounds(len(market.routes)))
+    wrong = np.flatnonzero(np.isfinite(measured) & (clipped != s.observation))
+    if wrong.size:
+        at = int(wrong[0])
+        raise UserError(
+            f"observation of {observation_names(market.routes)[at]} = {s.observation[at]!r}, but measured "
+            f"{measured[at]!r}. Pass the state as it was read."
+        )
+    of_routes = {f"{r}.{name}": x for r, values in s.route_features.items() for name, x in values.items()}
+    flat = dict(zip(observation_names(market.routes), np.asarray(s.observation).tolist(), strict=True))
+    _same_names("features, route_features", named := {**s.features, **of_routes}, set(flat))
+    for name, x in flat.items():
+        _refuse(f"features: {name}", named[name], named[name] == x or (x != x and named[name] != named[name]), f"{x!r}")
+    for name, shares, frac in (
+        ("target_shares", s.target_shares, s.schedule_next_frac),
+        ("slice_shares", s.slice_shares, s.schedule_now_frac - s.schedule_next_frac),
+    ):
+        _refuse(name, shares, shares == s.ordered_shares * frac, f"{s.ordered_shares * frac!r}, by the schedule")
+
+
+def _refuse(name: str, value: object, fits: bool, rule: str) -> None:
+    if not fits:
+        raise UserError(f"{name} = {value!r}: must be {rule}. Mend the state before it is decided.")
+
+
+def _same_names(where: str, mapping: Mapping[str, object], names: set[str]) -> None:
+    if set(mapping) != names:
+        odd = sorted(set(mapping) ^ names)[0]
+        raise UserError(
+            f"{where}: {odd!r} is {'not known here' if odd in mapping else 'missing'}. Pass a state of this router's "
+            "market, or load the router for yours."
+        )
+
+
+__all__ = ["LiveRouter", "RoutingDecision", "load_router"]

@@ -127,6 +127,9 @@ def test_the_written_market_holds_the_fit_and_loads(path: Path, tmp_path: Path) 
     assert [p.name for p in loaded.dark_pools] == ["XQDA", "XQDB", "XQDC"]
     found = {row["venue"]: row["value"] for row in own.rows if str(row["what"]).startswith("supply_frac")}
     assert [p.supply_frac for p in loaded.dark_pools] == pytest.approx([found[n] for n in sorted(POOLS)], rel=1e-3)
+    clean, leaky, toxic = loaded.dark_pools
+    assert leaky.leak_weight > 100  # far from anything in the base: the fills alone speak
+    assert toxic.kappa_fast > 1.0 > clean.kappa_fast
     table = (tmp_path / "own_fit.csv").read_text()
     assert "leaky leak_weight" in table and "60 parents" in table
     Market(loaded)
@@ -158,6 +161,16 @@ def test_refusals_say_what_to_do(path: Path, tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "lit.csv").write_text("\n".join(lit) + "\n")
     with pytest.raises(UserError, match="no pool to fit"):
         add_own_fills(tmp_path / "lit.csv", tmp_path / "own.yaml", base="base", fitted=None)
+    assert not (tmp_path / "own.yaml").exists()
+    lines = path.read_text().splitlines()
+    two = [lines[0] + ",symbol", *(f"{line},{'AB'[i % 2]}" for i, line in enumerate(lines[1:50]))]
+    (tmp_path / "two.csv").write_text("\n".join(two) + "\n")
+    for symbol, said in ((None, "one name at a time"), ("C", "no C")):
+        with pytest.raises(UserError, match=said):
+            add_own_fills(tmp_path / "two.csv", tmp_path / "own.yaml", base="base", fitted=None, symbol=symbol)
+    (tmp_path / "both.csv").write_text("\n".join(lines).replace(",clean,", ",XQLA,") + "\n")
+    with pytest.raises(UserError, match="lit in some rows and dark"):
+        add_own_fills(tmp_path / "both.csv", tmp_path / "own.yaml", base="base", fitted=None)
     assert not (tmp_path / "own.yaml").exists()
     for arguments, said in (([], "--fills FILE"), (["--fills", str(path), "--fees", "x.csv"], "need market files")):
         with pytest.raises(SystemExit) as stopped:

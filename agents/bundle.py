@@ -273,7 +273,8 @@ def _read_policy(path: Path, policy_id: str, n_routes: int) -> AdditiveRuntime:
         kind = type(error).__name__
         raise UserError(f"{path}: not a policy of this version ({kind}: {error}). Export again.") from None
     kinds = len(runtime.kind_names)
-    fits = runtime.table_e9.shape[:2] == (kinds, len(FEATURES)) and runtime.table_e9.shape[2] >= 2
+    fits = runtime.kind.ndim == 1 and runtime.table_e9.ndim == 3
+    fits = fits and runtime.table_e9.shape[:2] == (kinds, len(FEATURES)) and runtime.table_e9.shape[2] >= 2
     if not fits or len(runtime.kind) != n_routes or not np.isin(runtime.kind, np.arange(1, kinds)).all():
         raise UserError(f"{path}: its tables do not fit the {n_routes} routes of {CONFIG} beside it. Export again.")
     return runtime

@@ -142,6 +142,7 @@ class Exposure(NamedTuple):
 def exposure_of(
     c: Children, own: BoolArray, market: MarketConfig, stock: StockConfig, pool: DarkPoolConfig
 ) -> Exposure:
+    """Exposure of the children chosen by `own`, (n,) of all, to a pool of which life, sizes and minimum are known."""
     lot = market.lots_of_shares
     least = np.maximum(1, np.minimum(np.maximum(1, c.routed[own] // lot), pool.min_quantity_lots))
     match, mean_lots = _tail(pool, stock, least)

@@ -88,7 +88,6 @@ def work_rows(rules: Rules, b: Batch, first: int, last: int) -> None:
     cost_bps, child, masked = b.cost_bps, b.child_shares, b.masked
     fills, fill_mid, extra = b.fill_shares, b.fill_mid_bps, b.fill_extra_bps
     flat_fills = fills.reshape(fills.shape[0], 2 * fills.shape[1])  # to clear a row in one sweep
-    flat_mid = fill_mid.reshape(fills.shape[0], 2 * fills.shape[1])
     n_routes, n_venues, n_lit = route_type.shape[0], settings.n_venues, settings.n_lit
     ring_mask = n_pending.shape[1] - 1
     for e in range(first, last):
@@ -110,8 +109,6 @@ def work_rows(rules: Rules, b: Batch, first: int, last: int) -> None:
         pull, shock, own_mid = 0.0, 0.0, 0.0
         for i in range(2 * n_routes):
             flat_fills[e, i] = 0
-        for i in range(2 * n_routes):
-            flat_mid[e, i] = 0.0
         for r in range(n_routes):
             sent = child[e, r]
             if sent == 0:
@@ -157,7 +154,8 @@ def work_rows(rules: Rules, b: Batch, first: int, last: int) -> None:
                 state.last_visit_s = settings.interval_s * (n + (1 if whole_slot else 0))
                 state.last_filled_frac = filled / sent
             fills[e, r, NODE], fills[e, r, IN_SLOT] = node, inside
-            fill_mid[e, r, NODE] = row.mid_bps if kind != POST else 0.0
+            if node > 0:
+                fill_mid[e, r, NODE] = row.mid_bps
             if inside > 0:
                 fill_mid[e, r, IN_SLOT] = inside_sum / inside
             # accounts of the route

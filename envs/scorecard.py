@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from ..configs.market import N_CURVE_BINS, SESSION_S
 from .compiled import compiled, leaf
 from .counter_rng import binomial, derive, log_uniform, normal, uniform
 from .state import CARD_OF_TYPE, Batch, Row
@@ -71,12 +72,16 @@ def expected_fill_rate(rules: Rules, b: Batch, e: int, v: int, card: int) -> flo
     if settings.one_shot:
         return 1.0 - ven.zero_prob
     rate = ven.supply_frac * ep.expected_volume / (ep.n_slots * dt) / ven.mean_size_shares
-    noise_var = settings.slot_volume_log_sd**2 + settings.day_volume_log_sd**2
+    bins = max(1.0, ep.n_slots * dt * N_CURVE_BINS / SESSION_S)
+    in_bin = settings.volume_concentration * ep.expected_volume / ep.adv_shares / bins  # 1 / relative variance
+    noise_var = settings.slot_volume_log_sd**2 + settings.day_volume_log_sd**2 + math.log1p(1.0 / in_bin)
     if card == 2:
         run_var = (2.0 * ven.gamma_run_bps) ** 2 / max(ep.vol_bps**2 * dt, 1e-12)  # of the factor for the price's run
         return fill_prob(rate * dt, math.sqrt(ven.kappa_slow**2 + noise_var + run_var))
     sd_g, load = settings.supply_noise[0], settings.supply_volume_load
-    noise_var += sd_g * sd_g + 2.0 * load * sd_g * settings.slot_volume_log_sd  # supply moves with the slot's volume
+    joint = load * sd_g * settings.slot_volume_log_sd  # supply moves with the slot's volume
+    rate *= math.exp(joint)
+    noise_var += sd_g * sd_g + 2.0 * joint
     lots = typical_child_lots(rules, ep)
     least = max(1, min(lots, int(ven.min_quantity_shares / settings.lot_shares)))
     law, informed = rules.size_law[ven.size_law], rules.size_law[ven.informed_law]

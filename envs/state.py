@@ -125,7 +125,7 @@ class Batch(NamedTuple):
     plan: NDArray[np.int64]  # (3, E) of this release: shares left, the route that completes the order, room for dark
     child_shares: NDArray[np.int64]  # (E, R) released
     fill_shares: NDArray[np.int64]  # (E, R, 2) node, in-slot
-    fill_mid_bps: NDArray[np.float64]  # (E, R, 2) share-weighted unaffected mid of the prints
+    fill_mid_bps: NDArray[np.float64]  # (E, R, 2) share-weighted unaffected mid of the prints, set where there are any
     fill_extra_bps: NDArray[np.float64]  # (E, 4) this slot: impact and leak a share, take instant, display, half spread
 
 

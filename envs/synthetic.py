@@ -83,7 +83,7 @@ def _draw_volume(rules: Rules, b: Batch, e: int) -> None:
         total += shares[k - first_bin]
         rest -= stock.volume_curve[k]
     if rest > 1e-12:
-        total += gamma(key, 0, settings.volume_concentration * rest)
+        total += gamma(key, 1 + N_CURVE_BINS, settings.volume_concentration * rest)
     first = int(round(ep.start_s / dt))
     per_bin = max(1, int(round(_BIN_S / dt)))
     supply_key = derive(key, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -157,7 +158,8 @@ def evaluate_job(
     baselines = named + [named_router(n) for n in wanted if n not in {r.name for r in named}]
     orders = episodes if episodes is not None else config.evaluation.orders
     test_seed = seed if seed is not None else config.evaluation.seed
-    folder = out or Path("runs") / f"evaluation-{config.name if learned else policies[0]}-{venue.config.name}"
+    of = config.name if learned else re.sub(r"[^\w.-]+", "-", policies[0])  # of a user's router: cmd:./our_sor
+    folder = out or Path("runs") / f"evaluation-{of}-{venue.config.name}"
     _writable(folder, json_file)
     tables = _tables(learned[0]) if learned and isinstance(_policy(learned[0]), AdditiveRuntime) else None
     if decisions and tables is None:

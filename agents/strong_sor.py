@@ -59,12 +59,13 @@ class StrongRules(NamedTuple):
     ahead_frac: float
     behind_left_frac: float
     behind_vol_power: float
-    behind_spread_power: float
+    catch_up_frac: float
+    take_spread_power: float
     imbalance_against: float
-    against_behind_ratio: float
+    against_take_ratio: float
     against_take_slices: float
     imbalance_with: float
-    with_behind_ratio: float
+    with_take_ratio: float
 
 
 def strong_rules(config: StrongSorConfig) -> StrongRules:
@@ -72,9 +73,9 @@ def strong_rules(config: StrongSorConfig) -> StrongRules:
     return StrongRules(
         sor_rules(c), c.scorecard == "shrunk", c.order_type_by == "net_value", float(c.rest_bonus_ratio), c.max_pools,
         float(c.dark_saving_hs), c.dark_share_by == "net_value", c.max_posts, float(c.ahead_frac),
-        float(c.behind_left_frac), float(c.behind_vol_power), float(c.behind_spread_power), float(c.imbalance_against),
-        float(c.against_behind_ratio), float(c.against_take_slices), float(c.imbalance_with),
-        float(c.with_behind_ratio),
+        float(c.behind_left_frac), float(c.behind_vol_power), float(c.catch_up_frac), float(c.take_spread_power),
+        float(c.imbalance_against), float(c.against_take_ratio), float(c.against_take_slices), float(c.imbalance_with),
+        float(c.with_take_ratio),
     )  # fmt: skip
 
 
@@ -208,18 +209,19 @@ def split_due(rules: Rules, s: StrongRules, b: Batch, e: int, obs: np.ndarray, w
     allowed_s = min(s.sor.behind_s, s.behind_left_frac * left_s)
     if s.behind_vol_power != 0.0 and obs[_VOL] == obs[_VOL]:
         allowed_s *= 2.0 ** (-s.behind_vol_power * obs[_VOL])
-    if s.behind_spread_power != 0.0 and obs[_SPREAD] == obs[_SPREAD]:
-        allowed_s *= 2.0 ** (s.behind_spread_power * obs[_SPREAD])
-    now = 0.0
+    rate, now = s.catch_up_frac, 0.0
+    if s.take_spread_power != 0.0 and obs[_SPREAD] == obs[_SPREAD]:
+        rate *= 2.0 ** (-s.take_spread_power * obs[_SPREAD])
     if obs[_IMBALANCE] > s.imbalance_against:
         why.imbalance = 1
-        allowed_s *= s.against_behind_ratio
+        rate *= s.against_take_ratio
         now = min(s.against_take_slices * slice_shares, max(0.0, due))
     elif obs[_IMBALANCE] < -s.imbalance_with:
         why.imbalance = -1
-        allowed_s *= s.with_behind_ratio
+        rate *= s.with_take_ratio
     lot = float(settings.lot_shares)
-    take = max(0.0, due - max(lot, slice_shares * allowed_s / settings.interval_s), now)
+    behind = max(0.0, due - max(lot, slice_shares * allowed_s / settings.interval_s))
+    take = max(min(1.0, rate) * behind, now)
     reach = min(due + s.ahead_frac * ep.shares, float(order.remaining_shares))
     passive = min(max(0.0, reach) - take, max(s.sor.max_slices * slice_shares, lot))
     return take, max(0.0, passive)

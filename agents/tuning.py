@@ -78,13 +78,14 @@ STRONG_SPACE: Space = {
     "max_posts": Range(1, 3, whole=True),
     "ahead_frac": Range(0.0, 0.05),
     "behind_left_frac": Range(0.05, 1.0, log=True),
-    "behind_vol_power": Range(-1.0, 2.0),
-    "behind_spread_power": Range(-1.0, 2.0),
+    "behind_vol_power": Range(-1.0, 1.0),
+    "catch_up_frac": Range(0.02, 1.0, log=True),
+    "take_spread_power": Range(-1.0, 2.0),
     "imbalance_against": Range(0.0, 1.0),
-    "against_behind_ratio": Range(0.0, 1.0),
+    "against_take_ratio": Range(1.0, 4.0),
     "against_take_slices": Range(0.0, 2.0),
     "imbalance_with": Range(0.0, 1.0),
-    "with_behind_ratio": Range(1.0, 4.0),
+    "with_take_ratio": Range(0.0, 1.0),
 }
 
 
@@ -110,7 +111,7 @@ TUNABLE: dict[str, Tunable] = {
 
 @dataclass(frozen=True)
 class TuningResult:
-    """The winner and how it was found. Costs in half spreads, + = cost, on training parents that were not searched on."""
+    """The winner and how it was found. Costs in half spreads, + = cost, on training parents not met in the search."""
 
     config: RuleSorConfig
     cost_hs: float

@@ -13,8 +13,8 @@ from .rule_sor import RuleSorConfig
 EXTRAS_OFF: dict[str, Any] = {
     "scorecard": "raw", "order_type_by": "size", "rest_bonus_ratio": 1.0, "max_pools": 1, "dark_saving_hs": 1.0,
     "dark_share_by": "fixed", "max_posts": 1, "ahead_frac": 0.0, "behind_left_frac": 0.25, "behind_vol_power": 0.0,
-    "behind_spread_power": 0.0, "imbalance_against": 1.0, "against_behind_ratio": 1.0, "against_take_slices": 0.0,
-    "imbalance_with": 1.0, "with_behind_ratio": 1.0,
+    "catch_up_frac": 1.0, "take_spread_power": 0.0, "imbalance_against": 1.0, "against_take_ratio": 1.0,
+    "against_take_slices": 0.0, "imbalance_with": 1.0, "with_take_ratio": 1.0,
 }  # fmt: skip
 
 
@@ -36,21 +36,22 @@ class StrongSorConfig(RuleSorConfig):
     rest_bonus_ratio: NonNegative = 1.0  # on the rank of a rest, against a ping's
     max_pools: Annotated[int, Field(ge=1)] = 2
     dark_saving_hs: float = 2.0  # what a dark fill saves against a take later, half spreads
-    dark_share_by: Literal["fixed", "net_value"] = "net_value"  # value: as dark against post, at most dark_fraction
+    dark_share_by: Literal["fixed", "net_value"] = "fixed"  # value: as dark against post, at most dark_fraction
     max_posts: Annotated[int, Field(ge=1)] = 2
 
-    # pace: shares worked before they are due, and how far behind is allowed (behind_s) before shares are taken
+    # pace: shares worked before they are due, how far behind is allowed (behind_s), and how fast the rest is taken
     ahead_frac: Frac = 0.01  # of the order
     behind_left_frac: NonNegative = 0.25  # behind_s at most this part of the time left
-    behind_vol_power: float = 0.5  # allowed x volatility ratio to minus this: less patience when it moves
-    behind_spread_power: float = 0.5  # allowed x (half spread / usual) to this: more patience when a take is dear
+    behind_vol_power: float = 0.0  # allowed x volatility ratio to minus this: less patience when it moves
+    catch_up_frac: Frac = 0.5  # of what is behind the allowance, taken in this slot
+    take_spread_power: float = 0.5  # that x (half spread / usual) to minus this: take more when it is cheap
 
     # touch imbalance x side: + = the price is about to move against us; 1.0 = never
     imbalance_against: Frac = 0.5  # above: take now
-    against_behind_ratio: NonNegative = 0.5  # on what is allowed behind
-    against_take_slices: NonNegative = 0.5  # of what is due, taken at once
+    against_take_ratio: NonNegative = 1.5  # on what is taken to catch up
+    against_take_slices: NonNegative = 0.0  # of what is due and within the allowance, taken at once
     imbalance_with: Frac = 0.5  # below minus this: wait and post
-    with_behind_ratio: NonNegative = 1.5  # on what is allowed behind
+    with_take_ratio: NonNegative = 0.5  # on what is taken to catch up
 
 
 def as_strong(config: RuleSorConfig) -> StrongSorConfig:

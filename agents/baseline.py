@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..envs.controls import MASK_CODES, mask_code
 from ..envs.market import Market
 from ..envs.routing_state import RoutingState
-from ..envs.state import CARDS, PING, Batch
+from ..envs.state import CARDS, PING, REST, Batch
 from .rule_based import RULE_CODES, VENUE_MASKED, RuleSor
 
 BASELINE_ID = "rule-sor-1"
@@ -57,7 +57,7 @@ class Baseline:
                 for v in range(market.rules.n_lit, len(market.venues))
             },
             "work_shares": f"{float(self._work[0]):.6f}",
-            "reasons": codes + self._rule_codes(b, rule, bool(why["behind"])),
+            "reasons": codes + self._rule_codes(b, rule, bool(why["behind"])) + sor.more_codes(0),
             "justification": self._words(state, factors["size"], pool),
         }
 
@@ -75,8 +75,12 @@ class Baseline:
         return max(open_pools, key=lambda v: int(votes[v])) if open_pools else None
 
     def _card(self, state: RoutingState, pool: int) -> tuple[str, dict[str, float]]:
-        """Row of the order type that the rules would send: rest for a large order, else ping."""
-        kind = CARDS[1] if int(self.sor.why[0]["size"]) == 1 else CARDS[0]
+        """Row of the order type sent there; where none is, of what the rules would send: rest for a large order, else
+        ping."""
+        types, venues = self.market.rules.route_type, self.market.rules.route_venue
+        sent = [int(types[r]) for r in np.flatnonzero(self._weights[0]) if venues[r] == pool]
+        rests = sent[0] == REST if sent else int(self.sor.why[0]["size"]) == 1
+        kind = CARDS[1] if rests else CARDS[0]
         return kind, state.scorecard[self.market.venues[pool]][kind]
 
     def _venue_code(self, state: RoutingState, pool: int, vote: int) -> str:

@@ -153,19 +153,19 @@ def fills_of(market: Market, b: Batch, rows: NDArray[np.int64]) -> NDArray[np.vo
 
 
 def run_router(
-    market: Market, router: Router, n: int, seed: int, stream: str, *, fills_orders: int = 0
+    market: Market, router: Router, n: int, seed: int, stream: str, *, fills_orders: int = 0, first: int = 0
 ) -> RouterResult:
-    """Work episodes 0..n-1 of the stream; fills are kept for the first `fills_orders` of them."""
+    """Work n episodes of the stream from number `first`; fills are kept for the first `fills_orders` of them."""
     parts: list[RouterResult] = []
     key = stream_key(seed, stream)
     size = min(CHUNK, n)
     b, obs = market.batch(size)
     work, weights = np.zeros(size), np.zeros((size, len(market.routes)))
-    for first in range(0, n, size):
-        count = min(size, n - first)
-        market.reset(key, np.arange(count), np.arange(first, first + count), b, obs, stream)
+    for done in range(0, n, size):
+        count = min(size, n - done)
+        market.reset(key, np.arange(count), first + np.arange(done, done + count), b, obs, stream)
         b.order["active"][count:] = 0
-        parts.append(_run_chunk(market, router, b, obs, work, weights, count, max(0, min(count, fills_orders - first))))
+        parts.append(_run_chunk(market, router, b, obs, work, weights, count, max(0, min(count, fills_orders - done))))
     return _joined(parts)
 
 

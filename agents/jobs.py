@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,16 @@ from rich.table import Table
 
 from ..configs.errors import UserError
 from ..configs.experiment import ExperimentConfig
-from ..configs.loading import dump_yaml, load_experiment, load_market
+from ..configs.loading import (
+    dump_yaml,
+    find_config,
+    load_experiment,
+    load_market,
+    load_rule_sor,
+    load_strong_sor,
+    read_yaml,
+)
+from ..configs.rule_sor import RuleSorConfig
 from ..envs.market import Market
 from ..explain.decision_log import read_log
 from ..explain.facts import Body
@@ -38,7 +48,8 @@ from .router import Router, ScoreRouter
 from .runs import default_folder, is_bundle, load_run, read_config, training_summary, write_config
 from .runtime import AdditiveRuntime
 from .training import train, training_market
-from .tuning import TuningResult, tune_rule_sor
+from .tuning import TUNABLE, TuningResult, tune
+from .user_router import is_user_router
 from .validation_page import validation_page
 
 _STDERR = Console(stderr=True)
@@ -110,7 +121,7 @@ def _resolve(policies: Sequence[str]) -> tuple[list[Learned], list[Router]]:
             run = load_run(path)
             training_summary(path)
             learned.append(Learned(run.router, run.seed, run.config, path))
-        elif "/" in name or name.endswith((".yaml", ".zip")):
+        elif not is_user_router(name) and ("/" in name or name.endswith((".yaml", ".zip"))):
             raise UserError(
                 f"{name}: no such run folder or bundle. `glasspool train` and `glasspool export` make them."
             )
@@ -147,7 +158,8 @@ def evaluate_job(
     baselines = named + [named_router(n) for n in wanted if n not in {r.name for r in named}]
     orders = episodes if episodes is not None else config.evaluation.orders
     test_seed = seed if seed is not None else config.evaluation.seed
-    folder = out or Path("runs") / f"evaluation-{config.name if learned else policies[0]}-{venue.config.name}"
+    of = config.name if learned else re.sub(r"[^\w.-]+", "-", policies[0])  # of a user's router: cmd:./our_sor
+    folder = out or Path("runs") / f"evaluation-{of}-{venue.config.name}"
     _writable(folder, json_file)
     tables = _tables(learned[0]) if learned and isinstance(_policy(learned[0]), AdditiveRuntime) else None
     if decisions and tables is None:
@@ -249,25 +261,45 @@ def print_evaluation(payload: dict[str, Any], json_file: str | None) -> None:
     console.print(paired)
 
 
-def tune_job(market: str, samples: int, orders: int, seed: int, out: Path, command: str) -> TuningResult:
+def tune_job(
+    market: str, router: str, *, samples: int | None, minutes: float | None, orders: int, seed: int,
+    start: Sequence[Path], out: Path, command: str,
+) -> TuningResult:  # fmt: skip
     """Tune, then write the YAML with the command in its head."""
+    if router not in TUNABLE:
+        raise UserError(f"--router {router}: cannot be tuned. Those with settings of their own: {', '.join(TUNABLE)}.")
     if not out.resolve().parent.is_dir():
         raise UserError(f"{out}: its folder does not exist. Make it, or name another file with --out.")
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder, a file was expected. Name a YAML file with --out.")
+    read = load_strong_sor if router == "sor_strong" else load_rule_sor
+    begun = [_start_of(path, read) for path in start]
     with _bar("tuning") as bar:
-        task = bar.add_task("", total=float(samples), note="")
-        result = tune_rule_sor(
-            Market(load_market(market)), seed, samples=samples, orders=orders,
-            report=lambda n, best: bar.update(task, completed=float(n), note=f"best {best:.3f} half spreads"),
+        task = bar.add_task("", total=1.0, note="")
+        result = tune(
+            Market(load_market(market)), router, seed, samples=samples,
+            seconds=None if minutes is None else 60.0 * minutes, orders=orders, start=begun,
+            report=lambda n, best, done: bar.update(
+                task, completed=done, note=f"{n} settings, best {best:.3f} half spreads"
+            ),
         )  # fmt: skip
+        bar.update(task, completed=1.0)
     head = (
-        f"# The rule-based SOR tuned on training markets only, by random search.\n# command: {command}\n"
-        f"# {result.samples} settings on {result.orders} parents each, the best {result.finalists} on "
-        f"{result.final_orders}: {result.cost_hs:.4f} half spreads, the default {result.default_cost_hs:.4f}.\n"
+        f"# {router} tuned on training markets only, by Optuna's TPE.\n# command: {command}\n"
+        f"# {result.samples} settings in {result.search_s:.0f} s on up to {result.orders} parents each "
+        f"({result.pruned} stopped early), {result.finalists} on {result.final_orders} other parents:\n"
+        f"# {result.cost_hs:.4f} half spreads, the default {result.default_cost_hs:.4f}.\n"
     )
     partial = out.with_name(f".{out.name}.partial")
     partial.write_text(head + dump_yaml(result.config))
     partial.replace(out)
     return result
+
+
+def _start_of(path: Path, own: Callable[[Path], RuleSorConfig]) -> RuleSorConfig:
+    """Settings to start from: of the router's own keys, or of the rule SOR's alone."""
+    keys = set(read_yaml(find_config(path, "routers")))
+    return load_rule_sor(path) if keys <= set(RuleSorConfig.model_fields) else own(path)
 
 
 def certify_job(market: str, orders: int, seed: int) -> dict[str, Any]:

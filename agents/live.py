@@ -33,6 +33,7 @@ from .router import Router, ScoringRouter
 from .rule_based import RuleSor
 from .runs import is_bundle, load_run
 from .runtime import AdditiveRuntime
+from .user_router import is_user_router
 
 _MAX_SHARES = 10**12  # an exact float64, and far from any overflow on the way
 
@@ -113,7 +114,7 @@ class LiveRouter:
 
 
 def load_router(path_or_name: str | Path, market: str | Path | None = None) -> LiveRouter:
-    """A router by bundle, run folder or baseline name, ready to decide.
+    """A router by bundle, run folder, baseline name, `module:Class` or `cmd:COMMAND`, ready to decide.
 
     Args:
         market: whose venues it works; by default those of training, for a baseline the packaged base market. Other
@@ -123,7 +124,8 @@ def load_router(path_or_name: str | Path, market: str | Path | None = None) -> L
         UserError: nothing of that name, a damaged file, or a policy for other venues.
     """
     name, path = str(path_or_name), Path(path_or_name)
-    if not path.is_dir() and "/" not in name and not name.endswith((".yaml", ".zip")):
+    named = "/" not in name and not name.endswith((".yaml", ".zip"))
+    if is_user_router(name) or (named and not path.is_dir()):
         return LiveRouter(Market(load_market(market or "base")), named_router(name))
     ranges: FeatureRanges | None = None
     policy: ScoringRouter

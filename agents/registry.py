@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from ..configs.errors import UserError
-from ..configs.loading import load_rule_sor
+from ..configs.loading import load_rule_sor, load_strong_sor
 from .router import AlwaysPost, LitVwap, RandomRouter, Router
 from .rule_based import RuleSor
+from .strong_sor import StrongSor
+from .user_router import is_user_router, user_router
 
-BASELINES = ("random", "vwap_lit", "rule_sor", "tuned_sor", "post_<venue>")
+BASELINES = ("random", "vwap_lit", "rule_sor", "tuned_sor", "sor_strong", "post_<venue>")
 
 
 def named_router(name: str) -> Router:
-    """A baseline by name.
+    """A baseline by name, or a user's own router as `module:Class` or `cmd:COMMAND`.
 
     Raises:
-        UserError: no such name; the message lists the names.
+        UserError: no such name; the message lists the names. Of a user's router: no such module, class or command.
     """
+    if is_user_router(name):
+        return user_router(name)
     if name == "random":
         return RandomRouter()
     if name == "vwap_lit":
@@ -24,8 +28,11 @@ def named_router(name: str) -> Router:
         return RuleSor()
     if name == "tuned_sor":
         return RuleSor(load_rule_sor(name), name)
+    if name == "sor_strong":
+        return StrongSor(load_strong_sor(name), name)
     if name.startswith("post_"):
         return AlwaysPost(name.removeprefix("post_"))
     raise UserError(
-        f"router {name!r} is not known. Baselines: {', '.join(BASELINES)}; or name a run folder or a bundle."
+        f"router {name!r} is not known. Baselines: {', '.join(BASELINES)}; or name a run folder, a bundle, or your "
+        "own router as module:Class or cmd:COMMAND."
     )

@@ -243,7 +243,7 @@ def decide(rules: Rules, sor: SorRules, b: Batch, e: int, weights: np.ndarray, w
         return 0.0
     weights[take_route] += take / work
     dark_share = 0.0
-    no_pool = _why_no_pool(rules, kind, votes)
+    no_pool = why_no_pool(rules, kind, votes)
     if dark < 0 and no_pool == RULE_MASKED:
         why.rule = RULE_MASKED
     elif why.volatility < 0:
@@ -262,7 +262,7 @@ def decide(rules: Rules, sor: SorRules, b: Batch, e: int, weights: np.ndarray, w
 
 
 @compiled
-def _why_no_pool(rules: Rules, kind: int, votes: np.ndarray) -> int:
+def why_no_pool(rules: Rules, kind: int, votes: np.ndarray) -> int:
     """All pools masked, else all that are not masked vetoed, else too few votes."""
     open_pools, vetoed = 0, 0
     for r in range(rules.route_type.shape[0]):
@@ -302,3 +302,7 @@ class RuleSor:
             self.why = np.zeros(b.order.shape[0], WHY)
             self.votes = np.zeros((b.order.shape[0], market.rules.n_venues), np.int64)
         propose_all(market.rules, self._sor, b, work, weights, self.why, self.votes)
+
+    def more_codes(self, e: int) -> list[str]:
+        """Reason codes of row `e` beside votes and rule: none here."""
+        return []

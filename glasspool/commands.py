@@ -42,7 +42,10 @@ def evaluate(
         list[str], typer.Argument(help="Run folders of one or several training seeds, a bundle, or a baseline's name.")
     ],
     against: Annotated[
-        list[str] | None, typer.Option(help="A baseline to compare with; may be repeated. Default: the config's.")
+        list[str] | None, typer.Option(
+            help="A baseline to compare with, or your own router as module:Class or cmd:COMMAND; may be repeated. "
+            "Default: the config's."
+        ),
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=2, help="Held-out parent orders; default: the config's.")] = None,
     market: Annotated[str | None, typer.Option(help="Another market: a YAML file or a packaged name.")] = None,
@@ -68,18 +71,33 @@ def evaluate(
 @app.command()
 def tune(
     market: Annotated[str, typer.Argument(help="Market to tune on: a YAML file or a packaged name.")] = "base",
-    samples: Annotated[int, typer.Option(min=1, help="Random settings to try.")] = 200,
-    orders: Annotated[int, typer.Option(min=2, help="Training parents a setting.")] = 300,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of settings and training stream.")] = 1,
-    out: Annotated[Path, typer.Option(help="YAML file to write.")] = Path("tuned_sor.yaml"),
+    router: Annotated[str, typer.Option(help="Router to tune: rule_sor or sor_strong.")] = "rule_sor",
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Settings to try; default: 200, or as many as --minutes allow.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, max=10_000.0, help="Time to search; the finals come on top.")
+    ] = None,
+    orders: Annotated[int, typer.Option(min=2, help="Training parents a setting at most.")] = 900,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the search and of the training stream.")] = 1,
+    start: Annotated[
+        list[Path] | None,
+        typer.Option(help="Settings to try first, beside the defaults: a YAML file or packaged name; may be repeated."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="YAML file to write; default: ROUTER.yaml.")] = None,
 ) -> None:
-    """Search settings of the rule-based SOR on training markets and write the best as YAML."""
+    """Search settings of a rule-based router on training markets (Optuna) and write the best as YAML."""
     from .agents import jobs
 
-    result = jobs.tune_job(market, samples, orders, seed, out, _command_line())
+    file = out or Path(f"{router}.yaml")
+    result = jobs.tune_job(
+        market, router, samples=200 if samples is None and minutes is None else samples, minutes=minutes,
+        orders=orders, seed=seed, start=start or [], out=file, command=_command_line(),
+    )  # fmt: skip
     typer.echo(
         f"{result.cost_hs:.3f} half spreads against {result.default_cost_hs:.3f} of the default, on "
-        f"{result.final_orders} training parents\nwritten: {out}"
+        f"{result.final_orders} training parents ({result.samples} settings tried, {result.pruned} stopped early)\n"
+        f"written: {file}"
     )
 
 

@@ -16,6 +16,7 @@ from glasspool.agents.oracle_problems import PROBLEMS, optimum_of
 from glasspool.agents.rule_based import RULE_CODES
 from glasspool.cli import app
 from glasspool.configs.rule_sor import RuleSorConfig
+from glasspool.configs.strong_sor import EXTRAS_OFF
 from glasspool.envs.controls import MASK_CODES
 from glasspool.envs.features import GLOBAL_FEATURES, ROUTE_FEATURES, Feature
 from glasspool.envs.state import COMPONENTS
@@ -69,6 +70,11 @@ def test_the_rule_sor_page_has_every_setting_with_its_default() -> None:
     pairs = [pair for row in rows for pair in (row[:2], row[2:]) if pair[0]]
     written = {key.strip("`"): value for key, value in pairs}
     assert written == {key: str(value) for key, value in RuleSorConfig().model_dump().items()}
+
+
+def test_the_strong_sor_s_table_has_every_key_with_its_off_value() -> None:
+    rows = table_rows(section(text_of("rule_sor.md"), "## The strong SOR"))
+    assert {row[0].strip("`"): row[1] for row in rows} == {key: str(value) for key, value in EXTRAS_OFF.items()}
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class _Linear:
 
 def _routers(market: Market) -> list[Router]:
     linear = ScoreRouter(_Linear(market.n_obs, len(market.routes)))
-    return [RuleSor(), named_router("tuned_sor"), LitVwap(), RandomRouter(), linear]
+    return [RuleSor(), named_router("tuned_sor"), named_router("sor_strong"), LitVwap(), RandomRouter(), linear]
 
 
 def _decisions(market: Market, b: Batch, obs: Floats) -> list[Floats]:

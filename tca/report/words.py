@@ -16,6 +16,7 @@ MIN_FILLS = 50
 BASELINE_NAMES = {
     "rule_sor": "the rule-based SOR",
     "tuned_sor": "the tuned SOR",
+    "sor_strong": "the strong SOR",
     "random": "random routing",
     "vwap_lit": "the lit-only VWAP schedule",
 }

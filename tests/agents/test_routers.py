@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from glasspool.agents.router import AlwaysPost, LitVwap, RandomRouter, ScoreRouter
 from glasspool.agents.rule_based import RuleSor
+from glasspool.agents.strong_sor import StrongSor
 from glasspool.envs.market import Market, stream_key
 from glasspool.envs.state import Batch
 from glasspool.envs.vector_env import EpisodeBatch
 
 MarketWith = Callable[..., Market]
 Floats = NDArray[np.float64]
-ROUTERS = [RuleSor(), RandomRouter(), LitVwap(), AlwaysPost("XQLA"), AlwaysPost("XQLC")]
+ROUTERS = [RuleSor(), StrongSor(), RandomRouter(), LitVwap(), AlwaysPost("XQLA"), AlwaysPost("XQLC")]
 each_router = pytest.mark.parametrize("router", ROUTERS, ids=lambda r: r.name)
 
 

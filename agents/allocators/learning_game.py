@@ -1,6 +1,7 @@
 """The learning game of O6: the same volume every round over pools of unknown tails, only min(S, sent) is seen.
 
-A round is scored by the exact expected fill of its split, so that what is left of chance is in what was learned.
+A round is scored by the exact expected fill of its split, so that what is left of chance is in what was learned. Parts of
+lots are sent as they are (a router in the market rounds them), and min(S, sent) comes back.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...envs.counter_rng import derive, key_of, uniform
+from ...envs.counter_rng import derive, key_of
 from ..oracles.pool_split import HiddenPool, contra_prob, greedy_split, tails, weighted_fill
 from . import exponentiated_gradient, kaplan_meier, lagrangian, reinforcement, thompson
-from .rounding import systematic_round
 
 Floats = NDArray[np.float64]
 POOLS = tuple(HiddenPool(p0=p0, beta=beta, m=50) for p0, beta in ((0.70, 0.5), (0.80, 0.9), (0.90, 0.25), (0.60, 1.3)))
@@ -50,7 +50,7 @@ class Game:
 
 
 class Player:
-    """A rule in the game: `split()` gives (lots to send, the split that is scored), `learn` what came back."""
+    """A rule in the game: `split` writes the lots to send to `lots` (P,), `learn` reads what came back."""
 
     def __init__(self, game: Game, rounds: int, seed: int) -> None:
         n = len(game.pools)
@@ -59,24 +59,21 @@ class Player:
         self.state, self.tail = np.zeros((2, n, game.volume)), np.zeros((n, game.volume))
         self.value, self.lots = np.ones(n), np.zeros(n)
 
-    def split(self) -> tuple[Floats, Floats]:
+    def split(self) -> None:
         raise NotImplementedError
 
-    def learn(self, sent: Floats, filled: Floats) -> None:
+    def learn(self, filled: Floats) -> None:
         raise NotImplementedError
 
 
 class KaplanMeier(Player):
     n_min = 0.0
 
-    def split(self) -> tuple[Floats, Floats]:
-        kaplan_meier.split(
-            self.state, self.value, self.volume, self.n_min, self.key, self.turn, self.tail, self.lots
-        )  # fmt: skip
-        return self.lots, self.lots
+    def split(self) -> None:
+        kaplan_meier.split(self.state, self.value, self.volume, self.n_min, self.key, self.turn, self.tail, self.lots)
 
-    def learn(self, sent: Floats, filled: Floats) -> None:
-        kaplan_meier.learn(self.state, sent, filled)
+    def learn(self, filled: Floats) -> None:
+        kaplan_meier.learn(self.state, self.lots, filled)
 
 
 class Ganchev(KaplanMeier):
@@ -84,9 +81,8 @@ class Ganchev(KaplanMeier):
 
 
 class Thompson(KaplanMeier):
-    def split(self) -> tuple[Floats, Floats]:
+    def split(self) -> None:
         thompson.split(self.state, self.value, self.volume, self.key, self.turn, self.tail, self.lots)
-        return self.lots, self.lots
 
 
 class Agarwal(Player):
@@ -95,29 +91,23 @@ class Agarwal(Player):
         self.rate = float(np.sqrt(np.log(len(game.pools)) / rounds))
         exponentiated_gradient.start(self.state, self.value)
 
-    def split(self) -> tuple[Floats, Floats]:
+    def split(self) -> None:
         exponentiated_gradient.split(self.state, self.value, self.volume, self.lots)
-        whole = self.lots.copy()
-        systematic_round(whole, uniform(self.key, self.turn, 0))
-        return whole, self.lots
 
-    def learn(self, sent: Floats, filled: Floats) -> None:
+    def learn(self, filled: Floats) -> None:
         exponentiated_gradient.learn(self.state, self.value, self.volume, filled, self.rate)
 
 
 class Lagrangian(Player):
-    """Parts of lots are sent as they are: the rule needs to know whether the pool held more than r V."""
-
     def __init__(self, game: Game, rounds: int, seed: int) -> None:
         super().__init__(game, rounds, seed)
         lagrangian.start(self.state, self.value)
 
-    def split(self) -> tuple[Floats, Floats]:
+    def split(self) -> None:
         lagrangian.split(self.state, self.value, float(self.volume), self.lots)
-        return self.lots, self.lots
 
-    def learn(self, sent: Floats, filled: Floats) -> None:
-        lagrangian.learn(self.state, self.value, sent, filled)
+    def learn(self, filled: Floats) -> None:
+        lagrangian.learn(self.state, self.value, self.lots, filled)
 
 
 class Reinforcement(Player):
@@ -125,11 +115,10 @@ class Reinforcement(Player):
         super().__init__(game, rounds, seed)
         reinforcement.start(self.state)
 
-    def split(self) -> tuple[Floats, Floats]:
+    def split(self) -> None:
         reinforcement.split(self.state, self.value, float(self.volume), self.lots)
-        return self.lots, self.lots
 
-    def learn(self, sent: Floats, filled: Floats) -> None:
+    def learn(self, filled: Floats) -> None:
         reinforcement.learn(self.state, self.value, float(self.volume), filled)
 
 
@@ -143,7 +132,9 @@ PLAYERS: dict[str, Callable[[Game, int, int], Player]] = {
 }
 
 
-def play(player: Callable[[Game, int, int], Player], seed: int, *, rounds: int = ROUNDS, game: Game | None = None) -> Floats:
+def play(
+    player: Callable[[Game, int, int], Player], seed: int, *, rounds: int = ROUNDS, game: Game | None = None
+) -> Floats:
     """(rounds,) expected fill of each round's split, lots."""
     game = game or Game()
     contra = game.contra(rounds, seed).astype(float)
@@ -151,6 +142,7 @@ def play(player: Callable[[Game, int, int], Player], seed: int, *, rounds: int =
     splits = np.zeros((rounds, len(game.pools)))
     for t in range(rounds):
         one.turn = t
-        sent, splits[t] = one.split()
-        one.learn(sent, np.minimum(contra[t], sent))
+        one.split()
+        splits[t] = one.lots
+        one.learn(np.minimum(contra[t], one.lots))
     return game.expected_fill(splits)

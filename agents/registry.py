@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from ..configs.errors import UserError
 from ..configs.loading import load_rule_sor, load_strong_sor
-from .router import AlwaysPost, LitVwap, RandomRouter, Router
+from .allocators.kratz_schoeneborn import KratzSchoeneborn
+from .allocators.router import RULES, AllocatorRouter
+from .router import AlwaysPost, LitTwap, LitVwap, RandomRouter, Router
 from .rule_based import RuleSor
 from .strong_sor import StrongSor
 from .user_router import is_user_router, user_router
 
-BASELINES = ("random", "vwap_lit", "rule_sor", "tuned_sor", "sor_strong", "post_<venue>")
+ALLOCATORS = {f"{rule}{form}": (rule, form != "") for rule in RULES for form in ("", "_markout")}
+BASELINES = (
+    "random", "twap_lit", "vwap_lit", "rule_sor", "tuned_sor", "sor_strong", *ALLOCATORS, "kratz_schoeneborn",
+    "post_<venue>",
+)  # fmt: skip
 
 
 def named_router(name: str) -> Router:
@@ -24,6 +30,13 @@ def named_router(name: str) -> Router:
         return RandomRouter()
     if name == "vwap_lit":
         return LitVwap()
+    if name == "twap_lit":
+        return LitTwap()
+    if name == "kratz_schoeneborn":
+        return KratzSchoeneborn()
+    if name in ALLOCATORS:
+        rule, aware = ALLOCATORS[name]
+        return AllocatorRouter(rule, aware=aware)
     if name == "rule_sor":
         return RuleSor()
     if name == "tuned_sor":

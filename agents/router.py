@@ -122,6 +122,30 @@ class LitVwap:
         _propose_lit(market.rules, b, -1, work, weights)
 
 
+@compiled
+def _propose_even(rules: Rules, b: Batch, work: np.ndarray, weights: np.ndarray) -> None:
+    for e in range(b.order.shape[0]):
+        order, ep = b.order[e], b.episode[e]
+        if order.active == 0:
+            continue
+        weights[e, :] = 0.0
+        work[e] = 0.0
+        take_route = best_take(rules, b, e)
+        if take_route >= 0:
+            target = ep.shares * (ep.n_slots - order.slot - 1) / ep.n_slots
+            work[e] = max(0.0, order.remaining_shares - target)
+            weights[e, take_route] = 1.0
+
+
+class LitTwap:
+    """Take an even share of the order at the cheapest lit venue, every slot."""
+
+    name = "twap_lit"
+
+    def propose(self, market: Market, b: Batch, obs: Floats, work: Floats, weights: Floats) -> None:
+        _propose_even(market.rules, b, work, weights)
+
+
 class AlwaysPost:
     """Post on one venue; what falls more than a minute behind the schedule is taken."""
 
@@ -137,4 +161,4 @@ class AlwaysPost:
         _propose_lit(market.rules, b, route[0], work, weights)
 
 
-__all__ = ["POST", "AlwaysPost", "LitVwap", "RandomRouter", "Router", "ScoreRouter", "ScoringRouter"]
+__all__ = ["POST", "AlwaysPost", "LitTwap", "LitVwap", "RandomRouter", "Router", "ScoreRouter", "ScoringRouter"]

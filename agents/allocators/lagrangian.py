@@ -1,0 +1,74 @@
+"""Laruelle, Lehalle, Pages, SIAM J. Financial Mathematics 2 (2011): stochastic approximation of the Lagrangian.
+
+state[0, i, 0] = r_i, the share of the volume sent to pool i, on the simplex; state[1, 0, 0] = t, rounds so far.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...envs.compiled import compiled
+
+
+@compiled
+def start(state: np.ndarray, share: np.ndarray) -> None:
+    """r in proportion to `share` (P,) > 0."""
+    total = 0.0
+    for i in range(share.shape[0]):
+        total += share[i]
+    for i in range(share.shape[0]):
+        state[0, i, 0] = share[i] / total
+    state[1, 0, 0] = 0.0
+
+
+@compiled
+def split(state: np.ndarray, value: np.ndarray, volume: float, lots: np.ndarray) -> None:
+    """Write `lots` (P,) = volume x r over the open pools, evenly where all open r are 0."""
+    total, n_open = 0.0, 0
+    for i in range(value.shape[0]):
+        if value[i] > 0.0:
+            total += state[0, i, 0]
+            n_open += 1
+    for i in range(value.shape[0]):
+        lots[i] = 0.0
+        if value[i] > 0.0:
+            lots[i] = volume * (state[0, i, 0] / total if total > 0.0 else 1.0 / n_open)
+
+
+@compiled
+def learn(state: np.ndarray, value: np.ndarray, sent: np.ndarray, filled: np.ndarray) -> None:
+    """r_i += gamma_t (rho_i 1{all of sent filled} - mean over pools), projected; gamma_t = (20 + t)^-0.7.
+
+    rho = value, the largest 1. A pool that was sent nothing says nothing: it neither moves nor enters the mean.
+    """
+    best, mean, n = 0.0, 0.0, 0
+    for i in range(value.shape[0]):
+        best = max(best, value[i])
+    if best <= 0.0:
+        return
+    for i in range(value.shape[0]):
+        if value[i] > 0.0 and sent[i] > 0.0:
+            mean += value[i] / best if filled[i] >= sent[i] else 0.0
+            n += 1
+    if n == 0:
+        return
+    step = (20.0 + state[1, 0, 0]) ** -0.7
+    state[1, 0, 0] += 1.0
+    for i in range(value.shape[0]):
+        if value[i] > 0.0 and sent[i] > 0.0:
+            full = value[i] / best if filled[i] >= sent[i] else 0.0
+            state[0, i, 0] += step * (full - mean / n)
+    project(state[0, :, 0])
+
+
+@compiled
+def project(r: np.ndarray) -> None:
+    """The nearest point of the simplex, in place (Held, Wolfe, Crowder, Mathematical Programming 6, 1974)."""
+    ranked = np.sort(r)[::-1]
+    total, shift = 0.0, 0.0
+    for k in range(ranked.shape[0]):
+        total += ranked[k]
+        if ranked[k] - (total - 1.0) / (k + 1) > 0.0:
+            shift = (total - 1.0) / (k + 1)
+    for i in range(r.shape[0]):
+        r[i] = max(0.0, r[i] - shift)

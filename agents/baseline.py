@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..envs.controls import MASK_CODES, mask_code
 from ..envs.market import Market
-from ..envs.routing_state import RoutingState
 from ..envs.state import CARDS, PING, REST, Batch
 from .rule_based import RULE_CODES, VENUE_MASKED, RuleSor
+from .rule_inputs import RuleMarket, RuleState
 
 BASELINE_ID = "rule-sor-1"
 _CODES = {
@@ -25,17 +25,17 @@ _CODES = {
 class Baseline:
     """The rule SOR beside another router, for batches of one order."""
 
-    def __init__(self, market: Market, sor: RuleSor | None = None) -> None:
+    def __init__(self, market: RuleMarket, sor: RuleSor | None = None) -> None:
         self.market = market
         self.sor = sor or RuleSor()
         self._work = np.zeros(1)
         self._weights = np.zeros((1, len(market.routes)))
 
-    def body(self, b: Batch, obs: NDArray[np.float64], state: RoutingState) -> dict[str, Any]:
+    def body(self, b: Batch, obs: NDArray[np.float64], state: RuleState) -> dict[str, Any]:
         """The `baseline` part of a decision record. `top` is null when it would send nothing."""
         market, sor = self.market, self.sor
         self._weights[:] = 0.0
-        sor.propose(market, b, obs, self._work, self._weights)
+        sor.propose(cast(Market, market), b, obs, self._work, self._weights)  # it reads the rules and nothing else
         why, votes = sor.why[0], sor.votes[0]
         rule, top = RULE_CODES[int(why["rule"])], int(why["route"])
         factors = {name: int(why[name]) for name in ("size", "liquidity", "volatility")}
@@ -57,7 +57,7 @@ class Baseline:
                 for v in range(market.rules.n_lit, len(market.venues))
             },
             "work_shares": f"{float(self._work[0]):.6f}",
-            "reasons": codes + self._rule_codes(b, rule, bool(why["behind"])) + sor.more_codes(0),
+            "reasons": codes + self._rule_codes(state, rule, bool(why["behind"])) + sor.more_codes(0),
             "justification": self._words(state, factors["size"], pool),
         }
 
@@ -74,7 +74,7 @@ class Baseline:
         open_pools = [v for v in range(rules.n_lit, rules.n_venues) if votes[v] != VENUE_MASKED]
         return max(open_pools, key=lambda v: int(votes[v])) if open_pools else None
 
-    def _card(self, state: RoutingState, pool: int) -> tuple[str, dict[str, float]]:
+    def _card(self, state: RuleState, pool: int) -> tuple[str, Mapping[str, float]]:
         """Row of the order type sent there; where none is, of what the rules would send: rest for a large order, else
         ping."""
         types, venues = self.market.rules.route_type, self.market.rules.route_venue
@@ -83,20 +83,18 @@ class Baseline:
         kind = CARDS[1] if rests else CARDS[0]
         return kind, state.scorecard[self.market.venues[pool]][kind]
 
-    def _venue_code(self, state: RoutingState, pool: int, vote: int) -> str:
+    def _venue_code(self, state: RuleState, pool: int, vote: int) -> str:
         _, card = self._card(state, pool)
         small = card["attempts"] < self.sor.config.min_attempts or card["markouts"] < self.sor.config.min_fills
         return "VENUE_SAMPLE_SMALL" if vote == 0 and small else _CODES["venue"][vote]
 
-    def _rule_codes(self, b: Batch, rule: str, behind: bool) -> list[str]:
-        rules = self.market.rules
+    def _rule_codes(self, state: RuleState, rule: str, behind: bool) -> list[str]:
         codes = {"BEST_VENUE": [], "NOTHING_DUE": ["AHEAD_OF_SCHEDULE"]}.get(rule, [rule])
         if rule == "MASKED":
-            masks = {MASK_CODES[mask_code(rules, b, 0, r)] for r in range(len(self.market.routes))}
-            codes = sorted(masks - {""})
+            codes = sorted(set(state.mask_codes.values()) - {""})
         return codes + (["BEHIND_SCHEDULE"] if behind else [])
 
-    def _words(self, state: RoutingState, size_vote: int, pool: int | None) -> list[str]:
+    def _words(self, state: RuleState, size_vote: int, pool: int | None) -> list[str]:
         """The four factors as sentences, with this decision's numbers."""
         spread_e6 = state.ask_e6 - state.bid_e6
         bps = 2e4 * spread_e6 / (state.bid_e6 + state.ask_e6)

@@ -41,7 +41,7 @@ from .onnx_graph import additive_model, mlp_model
 from .onnx_policy import OnnxMlp
 from .policies import MlpPolicy
 from .router import ScoreRouter, ScoringRouter
-from .runs import load_run
+from .runs import Run, load_run
 from .runtime import AdditiveRuntime
 
 FORMAT, VERSION = "glasspool-bundle", 1
@@ -104,7 +104,7 @@ def export_bundle(run_dir: str | Path, out: str | Path, *, orders: int, seed: in
     try:
         (partial / "explanations").mkdir(parents=True)
         command = f"glasspool export {run_dir} --orders {orders} --seed {seed} --out {out}"
-        _write_files(partial, run_dir, run.config, run.seed, run.policy, orders, seed, command)
+        _write_files(partial, run, orders, seed, command)
         _put_in_place(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -161,26 +161,24 @@ def load_runtime(path: str | Path) -> AdditiveRuntime | OnnxMlp:
     return load_bundle(path).runtime
 
 
-def _write_files(
-    folder: Path, run_dir: Path, config: ExperimentConfig, seed: int, policy: ScoringRouter, orders: int,
-    orders_seed: int, command: str,
-) -> None:  # fmt: skip
+def _write_files(folder: Path, run: Run, orders: int, orders_seed: int, command: str) -> None:
+    run_dir, config, seed = run.path, run.config, run.seed
     policy_id = f"{config.name}-s{seed}"
-    runtime, decides = _write_policy(folder, policy, policy_id)
+    runtime, decides = _write_policy(folder, run.policy, policy_id)
     scorer = runtime if isinstance(runtime, AdditiveRuntime) else MlpScorer(runtime)
     (folder / CONFIG).write_text(dump_yaml(config.model_copy(update={"seed": seed})), encoding="utf-8")
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
     market = Market(config.market)
+    ranges = run.ranges or seen_ranges(market, ScoreRouter(runtime), run.seed)
     counts = write_decision_log(
         market, scorer, folder / LOG, orders=orders, seed=orders_seed, stream="test", policy_id=policy_id,
-        run_facts={
+        ranges=ranges, run_facts={
             "run_id": f"{policy_id}-export", "policy_sha256": _sha256(folder / decides),
             "config_sha256": _sha256(folder / CONFIG), "versions": versions, "command": command,
             "operator": "glasspool export",
         },
     )  # fmt: skip
-    ranges = seen_ranges(market, ScoreRouter(runtime), seed)
     training = _read_json(run_dir / "training.json", "training.json")
     evaluation = _read_json(run_dir / "evaluation.json", "evaluation.json")
     card = model_card(policy_id, config, seed, runtime, training, evaluation, counts, command, created)

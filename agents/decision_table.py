@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ..envs.features import FEATURES
-from ..explain.decision import Decision
+from ..explain.release import Release
 
 _FLUSH_ROWS = 20_000
 SCHEMA = pa.schema(
     [
         ("decision_id", pa.string()), ("parent_id", pa.string()), ("interval", pa.int64()), ("ts_ns", pa.int64()),
-        ("route", pa.string()), ("mask", pa.string()), ("chosen", pa.bool_()), ("weight", pa.float64()),
-        ("score_e9", pa.int64()), ("bias_e9", pa.int64()),
+        ("route", pa.string()), ("mask", pa.string()), ("chosen", pa.bool_()), ("fallback", pa.bool_()),
+        ("weight", pa.float64()), ("score_e9", pa.int64()), ("bias_e9", pa.int64()),
         *((f"{f.name}_attr_e9", pa.int64()) for f in FEATURES),
         ("released_shares", pa.int64()), ("filled_shares", pa.int64()),
     ]
@@ -30,7 +30,8 @@ SCHEMA = pa.schema(
 class DecisionTable:
     """Writes the rows; the file appears when the block ends without an exception.
 
-    `pace` is a candidate too: without weight, and with work as its shares. A masked route has no score.
+    `pace` is a candidate too: without weight, and with work as its shares. A masked route has no score. In a `fallback`
+    weights and shares are the rule SOR's, scores what the policy thought.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +40,7 @@ class DecisionTable:
         self._writer = pq.ParquetWriter(self._partial, SCHEMA, compression="zstd")
         self._rows: list[dict[str, Any]] = []
 
-    def add(self, body: dict[str, Any], ts_ns: int, decision: Decision, filled: NDArray[np.int64]) -> None:
+    def add(self, body: dict[str, Any], ts_ns: int, decision: Release, filled: NDArray[np.int64]) -> None:
         """One decision's candidates; `filled` (R,) shares of the slot just worked."""
         for r, candidate in enumerate(body["candidates"], start=-1):  # -1 is the pace
             parts = candidate.get("feature_attr_e9", {})
@@ -48,7 +49,7 @@ class DecisionTable:
                 {
                     "decision_id": body["decision_id"], "parent_id": body["parent_id"], "interval": body["interval"],
                     "ts_ns": ts_ns, "route": candidate["route"], "mask": masks[0] if masks else None,
-                    "chosen": r >= 0 and r == decision.chosen,
+                    "chosen": r >= 0 and r == decision.chosen, "fallback": body["fallback"] is not None,
                     "weight": None if r < 0 else float(decision.weights[r]),
                     "score_e9": candidate["score_e9"], "bias_e9": candidate.get("bias_e9"),
                     **{f"{name}_attr_e9": value for name, value in parts.items()},

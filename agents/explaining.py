@@ -1,7 +1,8 @@
 """Working sample orders one at a time and writing down why: the decision log and its Parquet twin.
 
-The additive policy decides, the rule SOR proposes beside it, and before every slot that sends shares dark the slot is
-run on the same tape with those shares lit instead. All of it is simulated, and says so.
+The policy decides, the rule SOR proposes beside it, and in its place where a feature is outside what training saw.
+Before every slot that sends shares dark the slot is run on the same tape with those shares lit instead. All of it is
+simulated, and says so.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from ..envs.market import Market, step_proposals, stream_key
 from ..envs.mid_path import MidPath
 from ..envs.routing_state import RoutingState
 from ..envs.state import PING
-from ..explain.decision import Decision, decide, decision_body
 from ..explain.decision_log import DecisionLog
 from ..explain.facts import Body, Facts, Limits, Parent
 from ..explain.lit_alternative import Costs, lit_alternative
 from ..explain.records import control_body, lit_outcome_body, parent_body, run_body
+from ..explain.release import Release
 from .baseline import Baseline
 from .decision_table import DecisionTable
+from .fallback import FeatureRanges
+from .guarded_decision import GuardedDecision, RuleProposal
 from .integrated_gradients import MlpScorer
 from .outcomes import BaselineOutcome, LitOutcomes, child_events
 from .runtime import AdditiveRuntime
@@ -37,17 +40,19 @@ Event = tuple[int, str, Body]  # UTC ns, record type, body
 
 def write_decision_log(
     market: Market, runtime: object, path: str | Path, *, orders: int, seed: int, stream: str, first_episode: int = 0,
-    policy_id: str, run_facts: Mapping[str, object] | None = None, progress: Callable[[int], None] | None = None,
+    policy_id: str, ranges: FeatureRanges | None = None, run_facts: Mapping[str, object] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> dict[str, int]:  # fmt: skip
     """Work `orders` episodes of a stream and log every decision; `<path>` with the suffix .parquet is its table.
 
     Args:
         runtime: an AdditiveRuntime or an MlpScorer for this market's routes.
-        run_facts: see explain.records.RUN_FACTS; `seeds` is set here.
+        ranges: of the features in training, beyond which the rule SOR decides; None: only where a feature is no number.
+        run_facts: see explain.records.RUN_FACTS; `seeds` and `feature_ranges` are set here.
         progress: called with the number of orders done.
 
     Returns:
-        {"orders", "decisions", "children", "fills", "records"}.
+        {"orders", "decisions", "fallbacks", "children", "fills", "records"}.
 
     Raises:
         UserError: a policy that is not additive, or one for another number of routes, or fewer than one order.
@@ -65,10 +70,14 @@ def write_decision_log(
     if orders < 1:
         raise UserError(f"orders = {orders}: log at least one order.")
     path = Path(path)
-    counts = dict.fromkeys(("orders", "decisions", "children", "fills", "records"), 0)
-    facts = {"seeds": [{"seed": seed, "stream": stream, "first_episode": first_episode, "orders": orders}]}
+    counts = dict.fromkeys(("orders", "decisions", "fallbacks", "children", "fills", "records"), 0)
+    ranges = ranges or FeatureRanges.unlimited()
+    facts = {
+        "seeds": [{"seed": seed, "stream": stream, "first_episode": first_episode, "orders": orders}],
+        "feature_ranges": ranges.body() if ranges.limited else None,
+    }
     with DecisionLog(path) as log, DecisionTable(path.with_suffix(".parquet")) as table:
-        worker = _Worker(market, runtime, policy_id, log, table, counts)
+        worker = _Worker(market, runtime, ranges, policy_id, log, table, counts)
         first_ns = _open_ns(market, 0, None)
         log.append("run", first_ns, run_body(worker.limits, policy_id, {**(run_facts or {}), **facts}, _clock(market)))
         key = stream_key(seed, stream)
@@ -103,10 +112,11 @@ class _Worker:
     """Works one order after another in a batch of one."""
 
     def __init__(
-        self, market: Market, runtime: AdditiveRuntime | MlpScorer, policy_id: str, log: DecisionLog,
-        table: DecisionTable, counts: dict[str, int],
+        self, market: Market, runtime: AdditiveRuntime | MlpScorer, ranges: FeatureRanges, policy_id: str,
+        log: DecisionLog, table: DecisionTable, counts: dict[str, int],
     ) -> None:  # fmt: skip
-        self.market, self.runtime, self.policy_id, self.log, self.table = market, runtime, policy_id, log, table
+        self.market, self.runtime, self.ranges, self.policy_id = market, runtime, ranges, policy_id
+        self.log, self.table = log, table
         self.limits = Limits.of(market)
         self.baseline = Baseline(market)
         self.counts = counts
@@ -136,15 +146,15 @@ class _Worker:
     def _state(self) -> RoutingState:
         return RoutingState.from_batch(self.market, self.b, 0, self.obs[0])
 
-    def _decide_and_step(self, parent: Parent, facts: Facts, state: RoutingState, close_ns: int) -> Decision:
+    def _decide_and_step(self, parent: Parent, facts: Facts, state: RoutingState, close_ns: int) -> Release:
         market, b = self.market, self.b
-        d = decide(self.runtime, self.limits, parent, facts)
         costs = Costs.of(market, b, 0, facts)
+        rule = RuleProposal.of(self.baseline, b, self.obs, state)
+        outside = self.ranges.found(self.limits.routes, facts.measured)
+        guarded = GuardedDecision.of(self.runtime, outside, self.limits, parent, facts, rule)
+        d = guarded.release
         lit = lit_alternative(self.limits, facts, costs, d.released)
-        body = decision_body(
-            self.limits, parent, facts, d, self.runtime, policy_id=self.policy_id,
-            baseline=self.baseline.body(b, self.obs, state), lit_alternative=lit,
-        )  # fmt: skip
+        body = guarded.body(self.limits, parent, facts, self.runtime, self.policy_id, lit)
         now_ns, end_ns = (parent.slot_ns(self.limits, facts.slot + i) for i in (0, 1))
         self.log.append("decision", now_ns, body)
         for control in body["controls"]:
@@ -172,6 +182,7 @@ class _Worker:
         filled = b.fill_shares[0].sum(axis=1)
         self.table.add(body, now_ns, d, filled)
         self.counts["decisions"] += 1
+        self.counts["fallbacks"] += bool(outside)
         self.counts["children"] += len(d.children)
         self.counts["fills"] += sum(kind == "fill" for _, kind, _ in events.found)
         return d

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ from ..configs.errors import UserError
 from ..envs.features import FEATURES, N_GLOBAL, N_ROUTE, measure_rows
 from ..envs.market import Market, step_proposals, stream_key
 from ..envs.state import Batch
+from ..explain.fallback_record import Outside
 from .router import Router
 from .rule_based import RuleSor
 
-CODE = "FALLBACK_RULE_SOR"
 MARGIN_FRAC = 0.1  # of the range seen, on either side: the ends of a sample are not the ends of what is ordinary
 EPISODES = 1_000
 Floats = NDArray[np.float64]
@@ -43,12 +44,12 @@ class FeatureRanges:
         return cls(-none, none)
 
     @classmethod
-    def read(cls, data: Any, where: Path) -> FeatureRanges:
+    def read(cls, data: Any, where: Path, mend: str = "Export the run again.") -> FeatureRanges:
         """Of `body()`. Raises UserError: other features, or a range that is not two finite numbers in order."""
         names = [f.name for f in FEATURES]
         if not isinstance(data, dict) or set(data) != set(names):
             raise UserError(
-                f"{where}: feature_ranges does not name the features of this version. Export the run again."
+                f"{where}: feature_ranges does not name the features of this version. {mend}"
             )
         rows = []
         for name in names:
@@ -59,7 +60,7 @@ class FeatureRanges:
             if not -math.inf < low <= high < math.inf:
                 raise UserError(
                     f"{where}: feature_ranges.{name} = {data[name]!r} is not two finite numbers, the lower first. "
-                    "Export the run again."
+                    f"{mend}"
                 )
             rows.append((low, high))
         low_high = np.array(rows)
@@ -70,20 +71,47 @@ class FeatureRanges:
         pairs = zip(FEATURES, self.low.tolist(), self.high.tolist(), strict=True)
         return {f.name: [repr(low), repr(high)] for f, low, high in pairs}
 
+    @property
+    def limited(self) -> bool:
+        """Whether any value that is a number can be outside."""
+        return bool(np.isfinite(self.high).any())
+
+    def limits(self) -> tuple[Floats, Floats]:
+        """The ranges with their margin, each (n_features,): what values are held against."""
+        span = np.where(np.isfinite(self.high), MARGIN_FRAC * (self.high - self.low), 0.0) + 1e-9
+        return self.low - span, self.high + span
+
     def outside(self, measured: Floats) -> NDArray[np.bool_]:
         """(E, n_obs) features before the clip -> (E, n_features): not finite, or beyond the range and its margin.
 
         A feature of routes is outside where it is on any route.
         """
-        span = np.where(np.isfinite(self.high), MARGIN_FRAC * (self.high - self.low), 0.0) + 1e-9
-        low, high = self.low - span, self.high + span
+        of_order, of_routes = self._beyond(measured)
+        return np.concatenate([of_order, of_routes.any(axis=1)], axis=1)
+
+    def found(self, routes: Sequence[str], measured: Sequence[float]) -> tuple[Outside, ...]:
+        """What is outside at one decision, in the order of the feature table; `measured` as `outside` has it."""
+        row = np.asarray(measured, np.float64)
+        of_order, of_routes = self._beyond(row[None])
+        low, high = self.limits()
+        found: list[tuple[int, int, str | None]] = [(int(i), int(i), None) for i in np.flatnonzero(of_order[0])]
+        for j in np.flatnonzero(of_routes[0].any(axis=0)).tolist():
+            r = int(np.argmax(of_routes[0, :, j]))
+            found.append((N_GLOBAL + j, N_GLOBAL + r * N_ROUTE + j, routes[r]))
+        return tuple(
+            Outside(FEATURES[i].name, route, float(row[column]), float(low[i]), float(high[i]))
+            for i, column, route in found
+        )
+
+    def _beyond(self, measured: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """((E, N_GLOBAL), (E, R, N_ROUTE))."""
+        low, high = self.limits()
         routes = measured[:, N_GLOBAL:].reshape(len(measured), -1, N_ROUTE)
 
         def beyond(x: Floats, columns: slice) -> NDArray[np.bool_]:
             return ~(np.isfinite(x) & (x >= low[columns]) & (x <= high[columns]))
 
-        of_routes = beyond(routes, slice(N_GLOBAL, None)).any(axis=1)
-        return np.concatenate([beyond(measured[:, :N_GLOBAL], slice(N_GLOBAL)), of_routes], axis=1)
+        return beyond(measured[:, :N_GLOBAL], slice(N_GLOBAL)), beyond(routes, slice(N_GLOBAL, None))
 
 
 def seen_ranges(market: Market, router: Router, seed: int, episodes: int = EPISODES) -> FeatureRanges:

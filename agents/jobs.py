@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,14 @@ from .certification import certify
 from .comparison import POOLED, Learned, compare, episodes_frame, evaluation_payload, fills_frame, write_evaluation
 from .explaining import write_decision_log
 from .faithfulness import Sample, faithfulness_rows
-from .fallback import FallbackRouter, fallback_entry
+from .fallback import FallbackRouter, FeatureRanges, fallback_entry
 from .integrated_gradients import MlpScorer
 from .onnx_policy import OnnxMlp
 from .policies import MlpPolicy
 from .reason_outcomes import outcome_tables
 from .registry import named_router
-from .router import Router, ScoreRouter
-from .runs import default_folder, is_bundle, load_run, read_config, training_summary, write_config
+from .router import Router, ScoreRouter, ScoringRouter
+from .runs import RANGES, default_folder, is_bundle, load_run, read_config, training_summary, write_config
 from .runtime import AdditiveRuntime
 from .training import train, training_market
 from .tuning import TUNABLE, TuningResult, tune
@@ -79,7 +79,8 @@ def train_job(
         named_router(experiment.training.teacher)
     folder = out or default_folder(experiment, seed)
     if folder.exists() and not resume and (folder / "training.json").is_file():
-        for name in ("tensorboard", "best.zip", "checkpoint.zip", "policy.zip", "training.json", "evaluation.json"):
+        files = ("best.zip", "checkpoint.zip", "policy.zip", RANGES, "training.json", "evaluation.json")
+        for name in ("tensorboard", *files):
             target = folder / name
             shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
     write_config(folder, experiment, seed)
@@ -115,12 +116,11 @@ def _resolve(policies: Sequence[str]) -> tuple[list[Learned], list[Router]]:
         path = Path(name)
         if is_bundle(path):
             bundle = load_bundle(path)
-            router = FallbackRouter(ScoreRouter(bundle.runtime), bundle.ranges)
-            learned.append(Learned(router, bundle.config.seed, bundle.config))
+            learned.append(Learned(_guarded(bundle.runtime, bundle.ranges), bundle.config.seed, bundle.config))
         elif path.is_dir():
             run = load_run(path)
             training_summary(path)
-            learned.append(Learned(run.router, run.seed, run.config, path))
+            learned.append(Learned(_guarded(run.policy, run.ranges), run.seed, run.config, path))
         elif not is_user_router(name) and ("/" in name or name.endswith((".yaml", ".zip"))):
             raise UserError(
                 f"{name}: no such run folder or bundle. `glasspool train` and `glasspool export` make them."
@@ -161,9 +161,9 @@ def evaluate_job(
     of = config.name if learned else re.sub(r"[^\w.-]+", "-", policies[0])  # of a user's router: cmd:./our_sor
     folder = out or Path("runs") / f"evaluation-{of}-{venue.config.name}"
     _writable(folder, json_file)
-    tables = _tables(learned[0]) if learned and isinstance(_policy(learned[0]), AdditiveRuntime) else None
-    if decisions and tables is None:
-        raise UserError("--decisions needs an additive policy: name an additive run or a bundle first.")
+    scorer = _scorer(learned[0]) if learned else None
+    if decisions and scorer is None:
+        raise UserError("--decisions logs a learned policy: name a run or a bundle first.")
     with _bar("evaluating") as bar:
         task = bar.add_task("", total=1.0, note="")
         by_name, runs = compare(
@@ -180,13 +180,13 @@ def evaluate_job(
     for item in learned:
         if item.folder is not None:
             shutil.copyfile(item.folder / "training.json", folder / f"training-s{item.seed}.json")
-    if tables is not None:
-        (folder / "policy.json").write_text(json.dumps(tables.to_json(), indent=1))
-        if decisions:
-            write_decision_log(
-                venue, tables, folder / "decisions.jsonl", orders=decisions, seed=test_seed, stream="test",
-                policy_id=f"{config.name}-s{seeds[0]}", run_facts={},
-            )  # fmt: skip
+    if isinstance(scorer, AdditiveRuntime):
+        (folder / "policy.json").write_text(json.dumps(scorer.to_json(), indent=1))
+    if decisions and scorer is not None:
+        write_decision_log(
+            venue, scorer, folder / "decisions.jsonl", orders=decisions, seed=test_seed, stream="test",
+            policy_id=f"{config.name}-s{seeds[0]}", ranges=_ranges(learned[0]),
+        )  # fmt: skip
     write_evaluation(folder, payload, episodes_frame(by_name, runs, seeds, venue), fills_frame(by_name, runs, seeds))
     return folder, payload
 
@@ -199,9 +199,9 @@ def _fitted(item: Learned, market: Market) -> Learned:
     """The policy for this market's routes: venue-shared tables work on any venues, others need those of training."""
     policy = getattr(item.router, "policy", None)
     if isinstance(policy, AdditiveRuntime) and policy.shared:
-        fitted = ScoreRouter(policy.for_routes(market.rules.route_type, policy.name))
-        ranges = item.router.ranges if isinstance(item.router, FallbackRouter) else None
-        return replace(item, router=fitted if ranges is None else FallbackRouter(fitted, ranges))
+        return replace(
+            item, router=_guarded(policy.for_routes(market.rules.route_type, policy.name), _ranges(item))
+        )
     routes = getattr(policy, "n_routes", len(market.routes))
     if routes != len(market.routes):
         raise UserError(
@@ -212,11 +212,24 @@ def _fitted(item: Learned, market: Market) -> Learned:
     return item
 
 
-def _tables(item: Learned) -> AdditiveRuntime:
-    policy = getattr(item.router, "policy", None)
+def _scorer(item: Learned) -> AdditiveRuntime | MlpScorer:
+    """The policy as explanations see it; a network by Integrated Gradients."""
+    policy = _policy(item)
+    if isinstance(policy, MlpPolicy | OnnxMlp):
+        return MlpScorer(policy)
     if not isinstance(policy, AdditiveRuntime):
-        raise UserError("only additive policies log their decisions; name an additive run or a bundle.")
+        raise UserError(f"only additive and MLP policies can be explained, this is {type(policy).__name__}.")
     return policy
+
+
+def _ranges(item: Learned) -> FeatureRanges | None:
+    return item.router.ranges if isinstance(item.router, FallbackRouter) else None
+
+
+def _guarded(policy: ScoringRouter, ranges: FeatureRanges | None) -> ScoreRouter | FallbackRouter:
+    """The policy as a router, under the fallback where the ranges of its features are known."""
+    router = ScoreRouter(policy)
+    return router if ranges is None else FallbackRouter(router, ranges)
 
 
 def print_evaluation(payload: dict[str, Any], json_file: str | None) -> None:
@@ -319,21 +332,28 @@ def certify_job(market: str, orders: int, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _explained(path: Path, market: str | None) -> tuple[Market, AdditiveRuntime | MlpScorer, ExperimentConfig, Body]:
-    """(market, policy for its routes, experiment, facts of the `run` record) of a bundle or a run folder."""
+@dataclass(frozen=True)
+class _Explained:
+    market: Market
+    policy: AdditiveRuntime | MlpScorer  # for the market's routes
+    ranges: FeatureRanges | None
+    config: ExperimentConfig
+    facts: Body  # of the `run` record
+
+
+def _explained(path: Path, market: str | None) -> _Explained:
+    """Of a bundle or a run folder."""
     if is_bundle(path) or not path.is_dir() or not (path / "policy.zip").is_file():
         loaded = load_bundle(path)
-        item = Learned(ScoreRouter(loaded.runtime), loaded.config.seed, loaded.config)
+        item = Learned(_guarded(loaded.runtime, loaded.ranges), loaded.config.seed, loaded.config)
         facts: Body = {"policy_sha256": loaded.policy_sha256}
     else:
         run = load_run(path)
-        item = Learned(run.router, run.seed, run.config)
+        item = Learned(_guarded(run.policy, run.ranges), run.seed, run.config)
         facts = {}
     venue = Market(load_market(market) if market is not None else item.config.market)
-    policy = _policy(_fitted(item, venue))
-    if isinstance(policy, MlpPolicy | OnnxMlp):
-        return venue, MlpScorer(policy), item.config, facts
-    return venue, _tables(_fitted(item, venue)), item.config, facts
+    item = _fitted(item, venue)
+    return _Explained(venue, _scorer(item), _ranges(item), item.config, facts)
 
 
 def _explain_folder(out: Path | None, config: ExperimentConfig, venue: str) -> Path:
@@ -344,11 +364,11 @@ def _explain_folder(out: Path | None, config: ExperimentConfig, venue: str) -> P
 
 def explain_job(bundle: Path, *, market: str | None, orders: int, seed: int, out: Path | None) -> Path:
     """Work sample orders with the policy of a bundle or a run and log every decision."""
-    venue, policy, config, facts = _explained(bundle, market)
-    path = _explain_folder(out, config, venue.config.name) / "decisions.jsonl"
+    x = _explained(bundle, market)
+    path = _explain_folder(out, x.config, x.market.config.name) / "decisions.jsonl"
     write_decision_log(
-        venue, policy, path, orders=orders, seed=seed, stream="test", policy_id=f"{config.name}-s{config.seed}",
-        run_facts=facts,
+        x.market, x.policy, path, orders=orders, seed=seed, stream="test", ranges=x.ranges,
+        policy_id=f"{x.config.name}-s{x.config.seed}", run_facts=x.facts,
     )  # fmt: skip
     return path
 
@@ -362,10 +382,11 @@ def validate_job(
         beside: runs or bundles of other training seeds, additive or MLP, with the same routes.
     """
     path = explain_job(bundle, market=market, orders=orders, seed=seed, out=out)
-    _, policy, config, _ = _explained(bundle, market)
+    mine = _explained(bundle, market)
+    policy, config = mine.policy, mine.config
     groups: dict[str, list[AdditiveRuntime | MlpScorer]] = {"additive" if policy.exact else "mlp": [policy]}
     for other in beside:
-        _, more, _, _ = _explained(other, market)
+        more = _explained(other, market).policy
         if more.n_routes != policy.n_routes:
             raise UserError(f"{other}: scores {more.n_routes} routes, {bundle} {policy.n_routes}. Name runs alike.")
         groups.setdefault("additive" if more.exact else "mlp", []).append(more)

@@ -16,21 +16,23 @@ import numpy as np
 from ..configs.errors import UserError
 from ..configs.loading import load_market
 from ..envs.controls import MASK_CODES, NOT_LAST, mask_code, release_rows
-from ..envs.features import FEATURES, observation_bounds, observation_names
+from ..envs.features import observation_bounds, observation_names
 from ..envs.market import Market
-from ..envs.quotes import quote_e6
 from ..envs.routing_state import RoutingState
-from ..envs.state import CARDS, QUOTE_CROSSED, QUOTE_LOCKED, QUOTE_NONE, QUOTE_NORMAL, Batch
-from ..explain.decision import child_body, children_of, decide, decision_body
+from ..envs.state import Batch
+from ..explain.decision import decide, decision_body
 from ..explain.facts import Body, Facts, Limits, Parent
+from ..explain.fallback_record import Outside, fallback_reasons, fallback_sentence
+from ..explain.release import child_body, children_of
 from .baseline import Baseline
 from .bundle import load_bundle
-from .fallback import CODE, FeatureRanges
+from .fallback import FeatureRanges
 from .integrated_gradients import MlpScorer
 from .policies import MlpPolicy
 from .registry import named_router
 from .router import Router, ScoringRouter
 from .rule_based import RuleSor
+from .rule_inputs import put_state
 from .runs import is_bundle, load_run
 from .runtime import AdditiveRuntime
 from .user_router import is_user_router
@@ -76,11 +78,9 @@ class LiveRouter:
         facts = Facts.of(market, b, 0, state, children_before)
         self._obs[0] = state.observation
         if isinstance(self._router, AdditiveRuntime | MlpScorer):
-            outside = self._ranges.outside(np.asarray(state.measured, np.float64)[None])[0]
-            if not outside.any():
-                return self._scored(self._router, parent, facts)
-            named = tuple(f.name for f, is_outside in zip(FEATURES, outside, strict=True) if is_outside)
-            return self._by_rules(RuleSor(), parent, facts, state, named)
+            if outside := self._ranges.found(self._limits.routes, facts.measured):
+                return self._by_rules(RuleSor(), parent, facts, state, outside)
+            return self._scored(self._router, parent, facts)
         return self._by_rules(self._router, parent, facts, state, ())
 
     def _scored(self, scorer: AdditiveRuntime | MlpScorer, parent: Parent, facts: Facts) -> RoutingDecision:
@@ -95,7 +95,7 @@ class LiveRouter:
         )  # fmt: skip
 
     def _by_rules(
-        self, router: Router, parent: Parent, facts: Facts, state: RoutingState, outside: tuple[str, ...]
+        self, router: Router, parent: Parent, facts: Facts, state: RoutingState, outside: tuple[Outside, ...]
     ) -> RoutingDecision:
         market, b, limits = self.market, self._b, self._limits
         said = Baseline(market, router).body(b, self._obs, state) if isinstance(router, RuleSor) else None
@@ -104,13 +104,15 @@ class LiveRouter:
         release_rows(market.rules, b, work, weights)
         children = children_of(limits, parent, facts, b.child_shares[0])
         orders = tuple(child_body(limits, parent, facts, c) for c in children)
-        codes = [] if said is None else said["reasons"]
-        reasons = [{"code": code, "attr_e9": 0, "features": []} for code in codes]
-        words = [] if said is None else list(said["justification"])
-        if outside:
-            reasons.insert(0, {"code": CODE, "attr_e9": 0, "features": list(outside)})
-            words.insert(0, f"Outside what training saw: {', '.join(outside)}. The rule SOR decides.")
-        return RoutingDecision(router.name, orders, None, None, tuple(reasons), " ".join(words), outside)
+        reasons: list[Body] = []
+        words = ""
+        if said is not None and outside:
+            reasons, words = fallback_reasons(outside, said), fallback_sentence(outside, said)
+        elif said is not None:
+            reasons = [{"code": code, "attr_e9": 0, "features": []} for code in said["reasons"]]
+            words = " ".join(said["justification"])
+        named = tuple(o.feature for o in outside)
+        return RoutingDecision(router.name, orders, None, None, tuple(reasons), words, named)
 
 
 def load_router(path_or_name: str | Path, market: str | Path | None = None) -> LiveRouter:
@@ -134,7 +136,7 @@ def load_router(path_or_name: str | Path, market: str | Path | None = None) -> L
         policy, ranges, config = bundle.runtime, bundle.ranges, bundle.config
     else:
         run = load_run(path)
-        policy, config = run.policy, run.config
+        policy, ranges, config = run.policy, run.ranges, run.config
     on = Market(load_market(market) if market is not None else config.market)
     if isinstance(policy, AdditiveRuntime) and policy.shared:
         return LiveRouter(on, policy.for_routes(on.rules.route_type, policy.name), ranges)
@@ -151,27 +153,13 @@ def _put(s: RoutingState, market: Market, b: Batch) -> None:
     """Write a state to row 0 of a batch."""
     _check_numbers(s, market)
     _check_features(s, market)
-    ep, order, row = b.episode[0], b.order[0], b.tape[0, s.slot]
-    ep["side"], ep["shares"], ep["adv_shares"], ep["n_slots"] = s.side, s.ordered_shares, s.adv_shares, s.n_slots
-    ep["price_usd"], ep["tick_usd"], ep["start_s"] = s.arrival_usd, s.tick_e6 / 1e6, s.time_s - s.slot * s.interval_s
-    order["slot"], order["remaining_shares"], order["dark_shares"], order["active"] = (
-        s.slot, s.remaining_shares, s.dark_shares, 1,
-    )  # fmt: skip
-    row["schedule_now"], row["schedule_next"] = s.schedule_now_frac, s.schedule_next_frac
-    row["half_spread_bps"], row["vol_ratio"], row["nbbo_moves"] = s.half_spread_bps, s.vol_ratio, s.nbbo_moves_10s
-    halted = "MASKED_HALT" in s.mask_codes.values()
-    state = QUOTE_NORMAL if s.ask_e6 > s.bid_e6 else QUOTE_LOCKED if s.ask_e6 == s.bid_e6 else QUOTE_CROSSED
-    row["quote_state"] = QUOTE_NONE if halted else state
-    _put_venues(s, market, b)
-    half_ticks = s.arrival_usd * 1e-4 * s.half_spread_bps / (s.tick_e6 / 1e6)
-    ticks = (s.ask_e6 - s.bid_e6) / s.tick_e6  # the quote is the mid -+ the half spread, each at the nearest tick
-    mid = (s.bid_e6 / s.tick_e6 + (ticks / 2 if ticks > 1 else min(half_ticks, 0.5))) * s.tick_e6 / 1e6
-    row["mid_bps"] = 1e4 * (mid / s.arrival_usd - 1.0)
-    if not halted and quote_e6(market.rules, b, 0) != (s.bid_e6, s.ask_e6):
-        raise UserError(
-            f"half_spread_bps = {s.half_spread_bps!r} does not fit the quote {s.bid_e6} x {s.ask_e6} (bid_e6, ask_e6) "
-            f"with tick_e6 = {s.tick_e6}. Pass the state as one reading of the market."
-        )
+    put_state(s, market, b)
+    b.episode[0]["start_s"] = s.time_s - s.slot * s.interval_s
+    for v, name in enumerate(market.venues):
+        down = any(s.mask_codes[r.name] == "MASKED_VENUE_DOWN" for r in market.routes if r.venue == name)
+        venue = b.venue[0, v]
+        venue["down_from"], venue["down_until"] = 0, s.n_slots + 1 if down else 0
+        venue["min_quantity_shares"] = s.min_quantity_shares[name]
     for r, route in enumerate(market.routes):
         code = MASK_CODES[mask_code(market.rules, b, 0, r)]
         if s.mask_codes[route.name] != code or s.masked[route.name] != (code != ""):
@@ -181,21 +169,6 @@ def _put(s: RoutingState, market: Market, b: Batch) -> None:
             )
         b.masked[0, r] = code != ""
     b.plan[1, 0] = NOT_LAST
-
-
-def _put_venues(s: RoutingState, market: Market, b: Batch) -> None:
-    for v, name in enumerate(market.venues):
-        venue, own = b.venue[0, v], [r for r in market.routes if r.venue == name]
-        down = any(s.mask_codes[r.name] == "MASKED_VENUE_DOWN" for r in own)
-        venue["down_from"], venue["down_until"] = 0, s.n_slots + 1 if down else 0
-        venue["min_quantity_shares"] = s.min_quantity_shares[name]
-        for r in own:
-            venue["post_fee_bps" if r.order_type == "post" else "take_fee_bps"] = s.fees_bps[r.name]
-        for c, kind in enumerate(CARDS):
-            card = b.card[0, v, c]
-            for field, value in s.scorecard[name].get(kind, {}).items():
-                card[field] = value
-            card["shown"] = 0
 
 
 def _check_numbers(s: RoutingState, market: Market) -> None:

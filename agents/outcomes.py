@@ -18,9 +18,9 @@ from ..envs.market_step import market_step
 from ..envs.mid_path import MidPath
 from ..envs.quotes import own_impact_bps
 from ..envs.state import POST, TAKE, Batch
-from ..explain.decision import Child, Decision
 from ..explain.facts import Body, Facts, Limits, Parent
 from ..explain.records import HORIZONS_S, Fill, baseline_outcome_body, end_body, fill_body, markout_body, route_body
+from ..explain.release import Child, Release
 from .evaluation import fills_of
 
 Event = tuple[int, str, Body]  # UTC ns, record type, body
@@ -48,7 +48,7 @@ class ChildEvents:
     b: Batch
     parent: Parent
     facts: Facts
-    decision: Decision
+    decision: Release
     decision_id: str
     limits: Limits
     close_ns: int
@@ -136,7 +136,7 @@ def deal(children: tuple[Child, ...], route: int, shares: int, left: dict[str, i
 
 
 def child_events(
-    market: Market, b: Batch, parent: Parent, facts: Facts, decision: Decision, decision_id: str, limits: Limits,
+    market: Market, b: Batch, parent: Parent, facts: Facts, decision: Release, decision_id: str, limits: Limits,
     close_ns: int, path: MidPath,
 ) -> ChildEvents:  # fmt: skip
     """Before the slot of row 0 is worked; `path`: the order's mid between nodes, one for all its decisions."""

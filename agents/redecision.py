@@ -2,8 +2,9 @@
 
 The record's own inputs (observation, quote, masks, schedule) are read back, `explain.decision` makes the body anew, and
 the two are compared key by key: scores, attributions, weights, shares to work, child orders, limits, reasons, sentence.
-What cannot be made again from the record is checked for its sums (the lit alternative) or taken as it is (the answer of
-the rule SOR, whose scorecards the record does not hold).
+Where a feature is outside the run's ranges the rule SOR must have decided, and does so again from `rule_inputs`. What
+cannot be made again from the record is checked for its sums (the lit alternative) or taken as it is (what the rule SOR
+would have done beside a decision of the policy: only a fallback record holds its scorecards).
 """
 
 from __future__ import annotations
@@ -12,20 +13,24 @@ import math
 from dataclasses import replace
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..configs.errors import UserError
 from ..envs.controls import MASK_CODES
-from ..envs.features import N_GLOBAL, N_ROUTE, schema_sha256
+from ..envs.features import N_GLOBAL, N_ROUTE, observation_bounds, schema_sha256
 from ..envs.state import ORDER_TYPES, TAKE
 from ..envs.venues import routes_of
 from ..explain.canonical import Record
 from ..explain.counterfactual import observation_at
-from ..explain.decision import decide, decision_body
+from ..explain.decision import column_names, decide
 from ..explain.facts import Facts, Limits, Parent, is_dark, type_of
 from ..explain.lit_alternative import COST_PARTS
 from .bundle import Bundle
+from .fallback import FeatureRanges
+from .guarded_decision import GuardedDecision, RuleProposal
 from .integrated_gradients import MlpScorer
+from .rule_inputs import COUNTS, RuleInputs, VenueRules
 from .runtime import AdditiveRuntime
 
 Shares = Annotated[int, Field(ge=0)]
@@ -56,6 +61,7 @@ class _Run(_Body):
     policy_sha256: str | None
     feature_schema_sha256: str
     control_limits: _Limits
+    feature_ranges: dict[str, list[str]] | None
 
 
 class _Parent(_Body):
@@ -83,6 +89,25 @@ class _Candidate(_Body):
     min_qty: Shares = 0
 
 
+class _Card(_Body):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    attempts: Shares
+    filled: Shares
+    markouts: Shares
+    markout_hs_sum: str
+
+
+class _RuleInputs(_Body):
+    arrival_usd: str
+    half_spread_bps: str
+    fees_bps: dict[str, str]
+    scorecard: dict[str, dict[str, _Card]]
+
+
+class _Fallback(_Body):
+    rule_inputs: _RuleInputs
+
+
 class _Decision(_Body):
     decision_id: str
     parent_id: str
@@ -97,7 +122,9 @@ class _Decision(_Body):
     nbbo: _Nbbo
     vol_ratio: str
     observation: list[str]
+    beyond_range: dict[str, str]
     candidates: list[_Candidate]
+    fallback: _Fallback | None
     baseline: dict[str, Any]
     lit_alternative: dict[str, Any] | None
 
@@ -118,6 +145,8 @@ class Redecider:
         self._run: _Run | None = None
         self._limits: Limits | None = None
         self._scorer: AdditiveRuntime | MlpScorer | None = None
+        self._ranges = FeatureRanges.unlimited()
+        self._rule_venues: VenueRules | None = None
         self._parents: dict[str, Parent] = {}
 
     def __call__(self, record: Record) -> str | None:
@@ -151,9 +180,12 @@ class Redecider:
             raise _Mismatch(f"policy_id is {run.policy_id!r}, the bundle's is {bundle.policy_id!r}")
         if run.feature_schema_sha256 != schema_sha256():
             raise _Mismatch("feature_schema_sha256 is not that of this version's feature table")
+        if run.feature_ranges not in (None, bundle.ranges.body()):
+            raise _Mismatch("feature_ranges are not the bundle's")
+        self._ranges = FeatureRanges.unlimited() if run.feature_ranges is None else bundle.ranges
         limits = _limits(run.control_limits)
         self._scorer = _scorer_for(bundle, limits)
-        self._run, self._limits = run, limits
+        self._run, self._limits, self._rule_venues = run, limits, None
 
     def _read_parent(self, body: Any) -> None:
         parent = _Parent.model_validate(body)
@@ -191,15 +223,43 @@ class Redecider:
 
     def _redecide(self, body: Any) -> None:
         logged, limits, scorer, parent, facts = self._read(body)
-        decision = decide(scorer, limits, parent, facts)
-        again = decision_body(
-            limits, parent, facts, decision, scorer, policy_id=logged.policy_id, baseline=logged.baseline,
-            lit_alternative=logged.lit_alternative,
-        )  # fmt: skip
+        outside = self._ranges.found(limits.routes, facts.measured)
+        if bool(outside) != (logged.fallback is not None):
+            named = ", ".join(o.feature for o in outside) or "nothing"
+            raise _Mismatch(f"fallback: {named} is outside the ranges of training, the record says otherwise")
+        rule = RuleProposal(0.0, (), logged.baseline, {})
+        if logged.fallback is not None:
+            state = _rule_inputs(logged.fallback.rule_inputs, limits, parent, facts)
+            rule = RuleProposal.of_state(self._venues(limits), state)
+        guarded = GuardedDecision.of(scorer, outside, limits, parent, facts, rule)
+        again = guarded.body(limits, parent, facts, scorer, logged.policy_id, logged.lit_alternative)
         if (place := _difference(body, again, "")) is not None:
             raise _Mismatch(place)
-        dark = sum(c.shares for c in decision.children if is_dark(limits.routes[c.route]))
+        dark = sum(c.shares for c in guarded.release.children if is_dark(limits.routes[c.route]))
         _check_lit(logged.lit_alternative, dark)
+
+
+    def _venues(self, limits: Limits) -> VenueRules:
+        """The run's venues as the rule SOR sees them, made when first asked for."""
+        if self._rule_venues is None:
+            self._rule_venues = VenueRules.of(limits, self._bundle.config.market)
+        return self._rule_venues
+
+
+def _rule_inputs(logged: _RuleInputs, limits: Limits, parent: Parent, facts: Facts) -> RuleInputs:
+    return RuleInputs.of(
+        limits, parent, facts, arrival_usd=_number(logged.arrival_usd, "arrival_usd"),
+        half_spread_bps=_number(logged.half_spread_bps, "half_spread_bps"),
+        fees_bps={route: _number(fee, f"fees_bps.{route}") for route, fee in logged.fees_bps.items()},
+        scorecard={
+            venue: {
+                kind: {name: getattr(card, name) for name in COUNTS}
+                | {"markout_hs_sum": _number(card.markout_hs_sum, "markout_hs_sum")}
+                for kind, card in cards.items()
+            }
+            for venue, cards in logged.scorecard.items()
+        },
+    )  # fmt: skip
 
 
 def _limits(body: _Limits) -> Limits:
@@ -244,6 +304,7 @@ def _facts(logged: _Decision, limits: Limits, parent: Parent) -> Facts:
         raise _Mismatch("remaining_shares and dark_shares exceed the parent's ordered_shares")
     if logged.completing_route not in limits.routes or type_of(logged.completing_route) != TAKE:
         raise _Mismatch(f"completing_route {logged.completing_route!r} is not a take of this run")
+    observation = tuple(_any_number(x, f"observation[{i}]") for i, x in enumerate(logged.observation))
     return Facts(
         slot=logged.interval,
         remaining_shares=logged.remaining_shares,
@@ -255,20 +316,44 @@ def _facts(logged: _Decision, limits: Limits, parent: Parent) -> Facts:
         ask_e6=logged.nbbo.ask_e6,
         nbbo_moves_10s=logged.nbbo.changes_10s,
         vol_ratio=math.nan if logged.vol_ratio == "nan" else _number(logged.vol_ratio, "vol_ratio"),
-        observation=tuple(_number(x, f"observation[{i}]") for i, x in enumerate(logged.observation)),
+        observation=observation,
         masks=tuple(c.masks[0] if c.masks else "" for c in routes),
         p_fill_ppm=tuple(c.p_fill_ppm for c in routes),
         fee_e6=tuple(c.fee_e6 for c in routes),
         min_qty_shares=tuple(c.min_qty for c in routes),
         completing_route=limits.routes.index(logged.completing_route),
+        measured=_measured(logged, limits, observation),
     )
+
+
+def _measured(logged: _Decision, limits: Limits, observation: tuple[float, ...]) -> tuple[float, ...]:
+    """The observation before the clip to its ranges, which must give it."""
+    measured = dict(zip(column_names(limits.routes), observation, strict=True))
+    if unknown := sorted(set(logged.beyond_range) - set(measured)):
+        raise _Mismatch(f"beyond_range: {unknown[0]!r} is no feature")
+    for name, text in logged.beyond_range.items():
+        measured[name] = _any_number(text, f"beyond_range.{name}")
+    values = np.array(list(measured.values()))
+    seen = np.clip(values, *observation_bounds(len(limits.routes)))
+    wrong = np.flatnonzero(~((seen == observation) | (np.isnan(seen) & np.isnan(observation))))
+    if wrong.size:
+        raise _Mismatch(f"observation[{wrong[0]}]: {observation[wrong[0]]!r} where {values[wrong[0]]!r} was measured")
+    return tuple(values.tolist())
 
 
 def _number(text: str, name: str) -> float:
     """A finite float in the one form that the log writes."""
+    value = _any_number(text, name)
+    if not math.isfinite(value):
+        raise _Mismatch(f"{name}: {text!r} is not finite")
+    return value
+
+
+def _any_number(text: str, name: str) -> float:
+    """A float, nan and inf included, in the one form that the log writes."""
     value = float(text)
-    if not math.isfinite(value) or repr(value) != text:
-        raise _Mismatch(f"{name}: {text!r} is not the repr of a finite float")
+    if repr(value) != text:
+        raise _Mismatch(f"{name}: {text!r} is not the repr of a float")
     return value
 
 

@@ -12,8 +12,11 @@ from pydantic import ValidationError
 from ..configs.errors import UserError
 from ..configs.experiment import ExperimentConfig
 from ..configs.loading import dump_yaml, read_yaml
+from .fallback import FeatureRanges
 from .policies import load_policy
 from .router import ScoreRouter, ScoringRouter
+
+RANGES = "feature_ranges.json"
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Run:
     config: ExperimentConfig
     seed: int
     policy: ScoringRouter
+    ranges: FeatureRanges | None  # of the features in training; None: a run of a version that did not store them
 
     @property
     def router(self) -> ScoreRouter:
@@ -53,6 +57,24 @@ def read_config(folder: Path) -> ExperimentConfig:
     except ValidationError as error:
         error.add_note(str(path))
         raise
+
+
+def write_ranges(folder: Path, ranges: FeatureRanges) -> None:
+    """`feature_ranges.json`, replaced atomically."""
+    partial = folder / f".{RANGES}.partial"
+    partial.write_text(json.dumps(ranges.body(), indent=1) + "\n")
+    partial.replace(folder / RANGES)
+
+
+def _read_ranges(folder: Path) -> FeatureRanges | None:
+    path = folder / RANGES
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text())
+    except (ValueError, RecursionError):
+        data = None
+    return FeatureRanges.read(data, path, "Train again, or restore the file.")
 
 
 def training_summary(folder: Path) -> dict[str, Any]:
@@ -88,7 +110,7 @@ def load_run(folder: Path) -> Run:
         raise UserError(
             f"{path}: cannot be read ({type(error).__name__}: {error}). Train again or restore the file."
         ) from error
-    return Run(folder, config, config.seed, policy)
+    return Run(folder, config, config.seed, policy, _read_ranges(folder))
 
 
 def is_bundle(path: Path) -> bool:

@@ -23,11 +23,12 @@ from ..envs.vector_env import EpisodeBatch, RoutingVecEnv
 from .additive import ScorePolicy
 from .cloning import clone
 from .evaluation import paired_costs
-from .policies import snapshot
+from .fallback import seen_ranges
+from .policies import load_policy, snapshot
 from .registry import named_router
 from .router import ScoreRouter
 from .rule_based import RuleSor
-from .runs import training_summary
+from .runs import training_summary, write_ranges
 
 
 def training_market(config: ExperimentConfig) -> MarketConfig:
@@ -164,7 +165,8 @@ def write_training_json(folder: Path, config: ExperimentConfig, seed: int, curve
 def train(
     config: ExperimentConfig, seed: int, folder: Path | None, *, resume: bool = False, report: Any = None
 ) -> tuple[PPO, Curve]:
-    """Train one seed. With a folder: `policy.zip` (the best on the validation markets), `training.json`, checkpoints.
+    """Train one seed. With a folder: `policy.zip` (the best on the validation markets), `feature_ranges.json`,
+    `training.json`, checkpoints.
 
     `report(step, train_slippage_bps, curve)` is called after every rollout.
     """
@@ -203,6 +205,8 @@ def train(
             shutil.copyfile(best, folder / "policy.zip")
         else:
             model.save(folder / "policy.zip")
+        policy = load_policy(folder / "policy.zip")
+        write_ranges(folder, seen_ranges(Market(config.market), ScoreRouter(policy), seed))
         write_training_json(folder, config, seed, curve, done=True)
     return model, curve
 

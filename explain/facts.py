@@ -126,6 +126,7 @@ class Facts:
     fee_e6: tuple[int, ...]  # a share, + = paid
     min_qty_shares: tuple[int, ...]
     completing_route: int  # lit take with the lowest fee
+    measured: tuple[float, ...]  # the observation before the clip to each feature's range; NaN: missing
 
     @classmethod
     def of(cls, market: Market, b: Batch, e: int, state: RoutingState, children_before: int) -> Facts:
@@ -150,6 +151,7 @@ class Facts:
             fee_e6=tuple(round(state.fees_bps[r.name] * 100.0 * price_usd) for r in market.routes),
             min_qty_shares=tuple(int(b.venue[e, v]["min_quantity_shares"]) for v in venues),
             completing_route=int(completing_route(rules, b, e)),
+            measured=tuple(np.asarray(state.measured, np.float64).tolist()),
         )
 
     def limit_e6(self, route: str, side: int) -> int:

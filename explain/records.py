@@ -13,14 +13,14 @@ from ..configs.errors import UserError
 from ..configs.rule_table import RULE_TABLE_VERSION
 from ..envs.features import schema_sha256
 from ..envs.state import ORDER_TYPES, POST, REST
-from .decision import Child
 from .facts import Body, Facts, Limits, Parent, type_of, venue_of
+from .release import Child
 
 SIDES = {1: "buy", -1: "sell"}
 HORIZONS_S = {"50ms": 0.05, "1s": 1.0, "10s": 10.0, "15s": 15.0, "1m": 60.0, "5m": 300.0}  # of the markouts
 RUN_FACTS = (
     "run_id", "policy_sha256", "code_commit", "config_sha256", "data_sha256", "operator", "seeds", "versions",
-    "command",
+    "command", "feature_ranges",
 )  # fmt: skip
 
 
@@ -129,9 +129,9 @@ def baseline_outcome_body(decision_id: str, policy: Body, baseline: Body, later_
 
 
 def control_body(decision_id: str, control: Body) -> Body:
-    """Body of `control` for one intervention in a decision: block, clip, or complete (the last slot takes the rest)."""
+    """Body of `control` for one intervention in a decision: block, clip, fallback, complete (in the last slot)."""
     return {
         "action": control["outcome"], "decision_id": decision_id, "code": control["code"],
         "route": control.get("route"), "limit": control["limit"], "seen": control["seen"], "approver": None,
         "reason": "pre-trade control",
-    }  # fmt: skip
+    } | ({"feature": control["feature"]} if "feature" in control else {})  # fmt: skip

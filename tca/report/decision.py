@@ -73,7 +73,7 @@ class Decision:
 
 
 def tell_decision(records: Sequence[Record]) -> Decision | None:
-    """Pick the most telling decision of a log and explain it; None when no decision has a scored route.
+    """Pick the most telling decision of the policy in a log and explain it; None when none has a scored route.
 
     Preferred, in this order: shares went dark, a fill came of it, the rule SOR would have sent them elsewhere; the
     earliest of the best. The choice never looks at whether the outcome was good.
@@ -86,7 +86,9 @@ def tell_decision(records: Sequence[Record]) -> Decision | None:
         chosen, _ = _ranked(body)
         return bool(body.get("lit_alternative")), filled, chosen["route"] != (body.get("baseline") or {}).get("top")
 
-    decisions = [r for r in records if r["type"] == "decision" and _scored(r["body"])]
+    decisions = [
+        r for r in records if r["type"] == "decision" and _scored(r["body"]) and not r["body"].get("fallback")
+    ]
     if not decisions:
         return None
     picked = max(decisions, key=telling)  # max keeps the first of equals

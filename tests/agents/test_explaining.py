@@ -28,9 +28,9 @@ from glasspool.configs.loading import load_market
 from glasspool.envs.features import FEATURES
 from glasspool.envs.market import Market
 from glasspool.explain.counterfactual import LEVERS
-from glasspool.explain.decision import Child
 from glasspool.explain.decision_log import DecisionLog, read_log
 from glasspool.explain.lit_alternative import COST_PARTS
+from glasspool.explain.release import Child
 from glasspool.explain.verification import verify_log
 
 Records = list[dict[str, Any]]

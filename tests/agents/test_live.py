@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import glasspool.agents
 from glasspool.agents.additive import route_kinds
-from glasspool.agents.fallback import CODE, FeatureRanges, seen_ranges
+from glasspool.agents.fallback import FeatureRanges, seen_ranges
 from glasspool.agents.live import LiveRouter, RoutingDecision
 from glasspool.agents.registry import named_router
 from glasspool.agents.router import Router, ScoreRouter
@@ -25,6 +25,7 @@ from glasspool.configs.loading import load_market
 from glasspool.envs.features import FEATURES, N_GLOBAL, N_ROUTE, observation_bounds, observation_names
 from glasspool.envs.market import Market, step_proposals, stream_key
 from glasspool.envs.routing_state import RoutingState
+from glasspool.explain.fallback_record import CODE
 
 STATE_FIELDS = [f.name for f in dataclasses.fields(RoutingState)]
 

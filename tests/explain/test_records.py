@@ -16,10 +16,11 @@ from glasspool.configs.errors import UserError
 from glasspool.envs.features import FEATURES, GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES
 from glasspool.envs.state import ORDER_TYPES
 from glasspool.explain.canonical import canonical_bytes
-from glasspool.explain.decision import decide, decision_body, split_shares
+from glasspool.explain.decision import decide, decision_body
 from glasspool.explain.facts import Facts, Limits, Parent
 from glasspool.explain.lit_alternative import COST_PARTS, Costs, lit_alternative
 from glasspool.explain.records import Fill, control_body, end_body, fill_body, parent_body, route_body, run_body
+from glasspool.explain.release import split_shares
 
 ROUTES = ("XQLA:take", "XQLA:post", "XQDA:ping", "XQDA:rest", "XQDB:rest")
 TAKE, POST, PING, REST, REST_B = range(5)
@@ -47,7 +48,7 @@ def facts(**changes: Any) -> Facts:
         "p_fill_ppm": (1_000_000, 420_000, 180_000, 310_000, 20_000), "fee_e6": (3_000, -2_000, 1_000, 1_000, 800),
         "min_qty_shares": (0, 0, 0, 100, 5_000), "completing_route": TAKE,
     }  # fmt: skip
-    return Facts(**(values | changes))
+    return Facts(**({"measured": (values | changes)["observation"]} | values | changes))
 
 
 def body(

@@ -183,7 +183,10 @@ def work_rows(rules: Rules, b: Batch, first: int, last: int) -> None:
                     lost += ven.leak_weight * (sent - filled)
                     unfilled_pings += sent - filled
                 fee_cost += filled * ven.take_fee_bps
-                adverse_cost += filled * ven.adverse_charge_bps if settings.expected_accounting == 1 else against_close
+                charge_bps = ven.adverse_charge_bps  # of expected accounting; the regime scales it as it does toxicity
+                if state.regime != 0:
+                    charge_bps *= settings.toxic_factor if state.regime > 0 else settings.calm_factor
+                adverse_cost += filled * charge_bps if settings.expected_accounting == 1 else against_close
                 if inside > 0:
                     gamma = toxicity(settings, row, state, ven.kappa_fast) * ep.sigma_fast_bps
                     shock += s * (inside_sum - inside * row.base_bps) - inside * gamma

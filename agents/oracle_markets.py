@@ -19,8 +19,10 @@ from ..configs.market import (
     ImpactConfig,
     LitVenueConfig,
     MarketConfig,
+    NoiseConfig,
     OracleConfig,
     OrderConfig,
+    RandomisationConfig,
     ScheduleConfig,
     StockConfig,
 )
@@ -36,6 +38,11 @@ LIT_VENUE = "XQLA"
 POOLS = ("XQDA", "XQDB", "XQDC", "XQDD", "XQDE")  # in the order of the problem file
 CONTINUOUS_SHARES = 1_000_000  # parent of a problem in real quantities: rounding to shares moves values by < 1e-6
 LOT_SHARES = 100  # one lot of a problem in lots
+_SAME_IN_EVERY_ORDER = RandomisationConfig(
+    spread_log_sd=0.0, vol_log_sd=0.0, supply_factor=(1.0, 1.0), flow_factor=(1.0, 1.0), independent_toxicity_prob=0.0,
+    toxicity_jitter_frac=0.0, post_pnl_jitter_hs=0.0, leak_zero_prob=1.0, size_beta_jitter=0.0, min_quantity_lots=(0,),
+    fee_jitter_mils=0.0, regime_prob=1.0, scorecard_empty_prob=1.0,
+)  # every pool has a hidden regime, and nothing else is drawn  # fmt: skip
 _INTERVAL_S = 900.0  # so long that "time since the last visit" says nothing; no price moves anyway
 
 
@@ -56,8 +63,12 @@ def market_of(params: OracleParams) -> MarketConfig:
     lots and eta sigma_d = lit.quadratic; the half spread is the linear lit cost (a rebate if that is negative), what is
     left after the last slot is charged, and tracking follows the schedule of the volumes u.
 
+    O10 (`lot_routing` with regimes): O9; the pool whose charge differs has a charge of 1 a lot and the two charges as
+    the regime's factors, every other pool's charge is part of its fee. A regime moves as a slot starts.
+
     Raises:
-        UserError: parameters of another problem.
+        UserError: parameters of another problem, or regimes of several pools (a market's pools have regimes of their
+            own).
     """
     if isinstance(params, (DarkFillQuadraticParams, DarkFillAdverseParams)):
         return _dark_fill_market(params)
@@ -128,12 +139,29 @@ def _dark_fill_market(params: DarkFillQuadraticParams | DarkFillAdverseParams) -
 
 
 def _lot_routing_market(params: LotRoutingParams) -> MarketConfig:
+    charges = [(pool.fee, pool.adverse) for pool in params.pools]
+    drawn: dict[str, Any] = {}
+    if params.regimes is not None:
+        calm, toxic = params.regimes.adverse
+        if len(params.differing()) != 1 or params.revealing_pool() not in params.differing():
+            raise UserError(
+                f"regimes.adverse: {len(params.differing())} pools differ between the regimes; a market stands for "
+                "problems in which one does, and shows the regime. State two rows that differ in one pool, or --solve."
+            )
+        charges = [
+            (pool.fee, 1.0) if a != b else (pool.fee + a, 0.0) for pool, a, b in zip(params.pools, calm, toxic, strict=True)
+        ]
+        pool = params.revealing_pool()
+        drawn = {
+            "randomisation": _SAME_IN_EVERY_ORDER,
+            "noise": NoiseConfig(regime_stay_prob_300s=params.regimes.stay, regime_factors=(calm[pool], toxic[pool])),
+        }
     pools = tuple(
         DarkPoolConfig(
             name=name, order_types=("ping",), size_max_lots=pool.m, size_beta=pool.beta, zero_prob=pool.p0,
-            fee_mils=pool.fee, adverse_charge_bps=pool.adverse,
+            fee_mils=fee, adverse_charge_bps=charge,
         )
-        for name, pool in zip(POOLS, params.pools, strict=False)
+        for name, pool, (fee, charge) in zip(POOLS, params.pools, charges, strict=False)
     )  # fmt: skip
     return _market(
         "oracle-lot-routing",
@@ -150,12 +178,14 @@ def _lot_routing_market(params: LotRoutingParams) -> MarketConfig:
             "leftover_linear_bps": params.leftover.linear,
             "leftover_quadratic_bps": params.leftover.quadratic,
         },
+        drawn=drawn,
     )
 
 
 def _market(
     name: str, *, lot_shares: int, shares: int, eta: float, half_spread_bps: float, take_fee_bps: float,
     pools: tuple[DarkPoolConfig, ...], caps_shares: tuple[int, ...], oracle: dict[str, Any],
+    drawn: dict[str, Any] | None = None,
 ) -> MarketConfig:  # fmt: skip
     """The common switches. At a price of $1 a fee of 1 mil is 1 bp; `caps_shares` are per route, lit first."""
     routes = (f"{LIT_VENUE}:take", *(f"{pool.name}:ping" for pool in pools))
@@ -177,10 +207,10 @@ def _market(
         impact=ImpactConfig(
             eta=eta, exponent=1.0, transient_weights=(0.0, 0.0), gamma=0.0, dark_weight=0.0, display_leak_frac=0.0
         ),
-        randomisation=None,
         controls=ControlConfig(
             max_routes=len(routes), weight_cut=0.0, max_dark_frac=1.0, toxicity_limit_hs=-1e300,
             route_caps_shares=dict(zip(routes, caps_shares, strict=True)),
         ),
         oracle=OracleConfig(one_shot_arrivals=True, expected_accounting=True, full_band=True, **oracle),
+        **(drawn or {"randomisation": None}),
     )  # fmt: skip

@@ -182,7 +182,8 @@ def oracle_experiment(params: OracleParams, policy: str, steps: int | None = Non
     n_slots, lots = (
         (len(params.u), params.lots) if isinstance(params, LotRoutingParams) else (params.fill_problem().n_slots, 1)
     )
-    intervals = math.lcm(n_slots, lots)
+    steps_of_state = math.lcm(n_slots, lots)
+    intervals = steps_of_state * math.ceil(16 / steps_of_state)
     return ExperimentConfig(
         name=f"oracle-{params.kind}",
         market=market_of(params),

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .lot_problem import LotRoutingParams, PoolParams, leftover_cost, lit_cost, size_prob, tracking_cost
-from .lot_routing import expected_after_fills, keep_cheaper, with_lit
+from .lot_problem import LotRoutingParams, PoolParams, fills_law, leftover_cost, lit_cost, size_prob, tracking_cost
+from .lot_routing import checked_actions, expected_after_fills, keep_cheaper, with_lit
 from .parameters import FloatArray, IntArray
 
 
@@ -78,6 +78,37 @@ def solve_lot_regimes(params: LotRoutingParams) -> LotRegimesSolution:
                 keep_cheaper(values[slot, i], action[slot, i], x, cost + dark[:-x], with_lit(x, orders[:-x]))
     start = sum(prob * values[0, i, -1] for i, prob in chain.start)
     return LotRegimesSolution(float(start), chain.prob, values, action)
+
+
+def evaluate_lot_regimes(params: LotRoutingParams, actions: IntArray) -> float:
+    """Exact expected cost of a deterministic policy on O10, from all lots at the stationary start.
+
+    Args:
+        actions: (n_slots, B, lots + 1, 1 + n_pools) whole lots (lit, pool, pool...) by slot, belief state (those of
+            `belief_chain`) and lots left.
+
+    Raises:
+        UserError: as `propagate_lot_policy`.
+    """
+    chain, revealing = belief_chain(params), params.revealing_pool()
+    by_belief = [checked_actions(params, actions[:, i]) for i in range(len(chain.prob))]
+    values = np.tile(leftover_cost(params), (len(chain.prob), 1))
+    for slot in range(len(params.u) - 1, -1, -1):
+        before, lit, track = np.empty_like(values), lit_cost(params, slot), tracking_cost(params, slot)
+        for i, calm in enumerate(chain.prob):
+            pools = params.in_regime(float(calm)).pools
+            others = pools[:revealing] + pools[revealing + 1 :]
+            unseen, seen = (v + track for v in continuations(params, chain, i, values))
+            for left in range(params.lots + 1):
+                x, *orders = by_belief[i][slot, left]
+                shown_prob, shown_charge = fills_law([pools[revealing]], [orders[revealing]])
+                other_prob, other_charge = fills_law(others, orders[:revealing] + orders[revealing + 1 :])
+                before[i, left] = lit[x] + shown_charge + other_charge
+                for fill, prob in enumerate(shown_prob):
+                    after, most = (seen if fill else unseen), left - x - fill
+                    before[i, left] += prob * (other_prob[::-1] @ after[most - len(other_prob) + 1 : most + 1])
+        values = before
+    return float(sum(prob * values[i, -1] for i, prob in chain.start))
 
 
 def continuations(

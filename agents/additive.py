@@ -26,13 +26,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
-from ..envs.features import FEATURES, N_GLOBAL, N_ROUTE
+from ..envs.privileged import Level
 from ..envs.state import ORDER_TYPES
 from ..envs.vector_env import ACTION_BOUND
-
-_LOW = np.array([f.low for f in FEATURES], np.float32)
-_SPAN = np.array([f.high - f.low for f in FEATURES], np.float32)
-_MONOTONE = np.array([f.monotone for f in FEATURES])
+from .layout import Layout, layout_of
 
 
 @njit(cache=True, nogil=True, fastmath=False)
@@ -49,26 +46,29 @@ def _forward(
     bias: NDArray[Any],
     kind: NDArray[Any],
     out: NDArray[Any],
+    global_at: NDArray[np.int64],
+    route_at: NDArray[np.int64],
     low: NDArray[Any],
     span: NDArray[Any],
 ) -> None:
-    """out (B, 1 + R) scores; table (1 + kinds, N_GLOBAL + N_ROUTE, knots), row 0 is the pace."""
+    """out (B, 1 + R) scores; table (1 + kinds, G + F, knots), row 0 is the pace."""
     n_kinds, _, knots = table.shape
+    n_global = global_at.shape[0]
     shared = np.zeros(n_kinds, obs.dtype)
     for i in range(obs.shape[0]):
         for k in range(n_kinds):
             shared[k] = bias[k]
-        for f in range(N_GLOBAL):
-            left, w = _locate(obs[i, f], low[f], span[f], knots)
+        for f in range(n_global):
+            left, w = _locate(obs[i, global_at[f]], low[f], span[f], knots)
             for k in range(n_kinds):
                 shared[k] += table[k, f, left] * (1 - w) + table[k, f, left + 1] * w
         out[i, 0] = shared[0]
         for r in range(kind.shape[0]):
             k = kind[r]
             score = shared[k]
-            for j in range(N_ROUTE):
-                f = N_GLOBAL + j
-                left, w = _locate(obs[i, N_GLOBAL + r * N_ROUTE + j], low[f], span[f], knots)
+            for j in range(route_at.shape[1]):
+                f = n_global + j
+                left, w = _locate(obs[i, route_at[r, j]], low[f], span[f], knots)
                 score += table[k, f, left] * (1 - w) + table[k, f, left + 1] * w
             out[i, 1 + r] = score
 
@@ -80,11 +80,14 @@ def _backward(
     kind: NDArray[Any],
     d_table: NDArray[Any],
     d_bias: NDArray[Any],
+    global_at: NDArray[np.int64],
+    route_at: NDArray[np.int64],
     low: NDArray[Any],
     span: NDArray[Any],
 ) -> None:
     """Accumulate the gradient of `grad` (B, 1 + R) in d_table and d_bias (float64: sums over large batches)."""
     n_kinds, _, knots = d_table.shape
+    n_global = global_at.shape[0]
     shared = np.zeros(n_kinds)
     for i in range(obs.shape[0]):
         shared[:] = 0.0
@@ -92,15 +95,15 @@ def _backward(
         for r in range(kind.shape[0]):
             k, g = kind[r], grad[i, 1 + r]
             shared[k] += g
-            for j in range(N_ROUTE):
-                f = N_GLOBAL + j
-                left, w = _locate(obs[i, N_GLOBAL + r * N_ROUTE + j], low[f], span[f], knots)
+            for j in range(route_at.shape[1]):
+                f = n_global + j
+                left, w = _locate(obs[i, route_at[r, j]], low[f], span[f], knots)
                 d_table[k, f, left] += g * (1 - w)
                 d_table[k, f, left + 1] += g * w
         for k in range(n_kinds):
             d_bias[k] += shared[k]
-        for f in range(N_GLOBAL):
-            left, w = _locate(obs[i, f], low[f], span[f], knots)
+        for f in range(n_global):
+            left, w = _locate(obs[i, global_at[f]], low[f], span[f], knots)
             for k in range(n_kinds):
                 d_table[k, f, left] += shared[k] * (1 - w)
                 d_table[k, f, left + 1] += shared[k] * w
@@ -110,19 +113,23 @@ class _AdditiveScores(th.autograd.Function):
     """Scores of a batch; the observation gets no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, obs: th.Tensor, table: th.Tensor, bias: th.Tensor, kind: NDArray[np.int64]) -> th.Tensor:
+    def forward(
+        ctx: Any, obs: th.Tensor, table: th.Tensor, bias: th.Tensor, kind: NDArray[np.int64], layout: Layout
+    ) -> th.Tensor:
         ctx.save_for_backward(obs, table)
-        ctx.kind = kind
+        ctx.kind, ctx.layout = kind, layout
         out = np.empty((obs.shape[0], 1 + kind.shape[0]), np.float32)
-        _forward(obs.numpy(), table.detach().numpy(), bias.detach().numpy(), kind, out, _LOW, _SPAN)
+        columns = (layout.global_at, layout.route_at, layout.low, layout.span)
+        _forward(obs.numpy(), table.detach().numpy(), bias.detach().numpy(), kind, out, *columns)
         return th.from_numpy(out)
 
     @staticmethod
-    def backward(ctx: Any, grad: th.Tensor) -> tuple[None, th.Tensor, th.Tensor, None]:
+    def backward(ctx: Any, grad: th.Tensor) -> tuple[None, th.Tensor, th.Tensor, None, None]:
         obs, table = ctx.saved_tensors
         d_table, d_bias = np.zeros(table.shape), np.zeros(table.shape[0])
-        _backward(obs.numpy(), np.ascontiguousarray(grad.numpy()), ctx.kind, d_table, d_bias, _LOW, _SPAN)
-        return None, th.from_numpy(d_table.astype(np.float32)), th.from_numpy(d_bias.astype(np.float32)), None
+        columns = (ctx.layout.global_at, ctx.layout.route_at, ctx.layout.low, ctx.layout.span)
+        _backward(obs.numpy(), np.ascontiguousarray(grad.numpy()), ctx.kind, d_table, d_bias, *columns)
+        return None, th.from_numpy(d_table.astype(np.float32)), th.from_numpy(d_bias.astype(np.float32)), None, None
 
 
 def route_kinds(route_types: NDArray[np.int64], share_venues: bool) -> tuple[NDArray[np.int64], list[str]]:
@@ -137,11 +144,15 @@ class AdditiveScores(nn.Module):
 
     sign: th.Tensor  # (1 + kinds, features, 1): +1 rising, -1 falling, 0 free
 
-    def __init__(self, route_types: NDArray[np.int64], knots: int, share_venues: bool, monotone: bool) -> None:
+    def __init__(
+        self, route_types: NDArray[np.int64], knots: int, share_venues: bool, monotone: bool, privileged: Level = "none"
+    ) -> None:
         super().__init__()
         self.kind, self.kind_names = route_kinds(route_types, share_venues)
-        n_kinds, n_features = len(self.kind_names), len(FEATURES)
-        sign = np.tile(_MONOTONE if monotone else np.zeros_like(_MONOTONE), (n_kinds, 1))
+        self.layout, self.privileged = layout_of(len(route_types), privileged), privileged
+        n_kinds, n_features = len(self.kind_names), len(self.layout.features)
+        rises = self.layout.monotone
+        sign = np.tile(rises if monotone else np.zeros_like(rises), (n_kinds, 1))
         sign[0] = 0
         self.register_buffer("sign", th.from_numpy(sign).float()[:, :, None])
         self.bias = nn.Parameter(th.zeros(n_kinds))
@@ -161,13 +172,7 @@ class AdditiveScores(nn.Module):
 
     def forward(self, obs: th.Tensor) -> th.Tensor:
         table, bias = self.tables()
-        return _AdditiveScores.apply(obs, table, bias, self.kind)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def _normaliser(n_routes: int) -> tuple[th.Tensor, th.Tensor]:
-    low = np.concatenate([_LOW[:N_GLOBAL], np.tile(_LOW[N_GLOBAL:], n_routes)])
-    span = np.concatenate([_SPAN[:N_GLOBAL], np.tile(_SPAN[N_GLOBAL:], n_routes)])
-    return th.from_numpy(low), th.from_numpy(span)
+        return _AdditiveScores.apply(obs, table, bias, self.kind, self.layout)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _mlp(sizes: list[int]) -> nn.Sequential:
@@ -178,30 +183,35 @@ def _mlp(sizes: list[int]) -> nn.Sequential:
 
 
 class _ActorCritic(nn.Module):
-    """SB3's latent extractor: the actor's output is the score vector itself, the critic an MLP on scaled features."""
+    """SB3's latent extractor: the actor's output is the score vector itself, the critic an MLP on scaled features.
+
+    The actor reads the first `n_actor` columns, the critic all of them: it may be shown what no router sees.
+    """
 
     low: th.Tensor  # (n_obs,) of the features' ranges
     span: th.Tensor
 
     def __init__(
-        self, n_obs: int, actor: nn.Module | None, hidden: list[int], critic_hidden: list[int], n_routes: int
-    ) -> None:
+        self, space: gym.spaces.Box, n_actor: int, actor: AdditiveScores | None, hidden: list[int],
+        critic_hidden: list[int], n_routes: int,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.additive = actor
-        low, span = _normaliser(n_routes)
-        self.register_buffer("low", low)
-        self.register_buffer("span", span)
-        self.critic = _mlp([n_obs, *critic_hidden])
+        self.additive, self.n_actor = actor, n_actor
+        self.register_buffer("low", th.from_numpy(space.low))
+        self.register_buffer("span", th.from_numpy(space.high - space.low))
+        self.critic = _mlp([space.shape[0], *critic_hidden])
         self.latent_dim_vf = critic_hidden[-1]
         if actor is None:
             head = nn.Linear(hidden[-1], 1 + n_routes)
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
-            self.mlp = nn.Sequential(_mlp([n_obs, *hidden]), head)
+            self.mlp = nn.Sequential(_mlp([n_actor, *hidden]), head)
         self.latent_dim_pi = 1 + n_routes
 
     def scaled(self, obs: th.Tensor) -> th.Tensor:
-        return 2 * (obs - self.low) / self.span - 1
+        """The columns of `obs`, all or the actor's alone, from their ranges to -1 ... 1."""
+        n = obs.shape[1]
+        return 2 * (obs - self.low[:n]) / self.span[:n] - 1
 
     def forward(self, obs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         return self.forward_actor(obs), self.forward_critic(obs)
@@ -209,7 +219,7 @@ class _ActorCritic(nn.Module):
     def forward_actor(self, obs: th.Tensor) -> th.Tensor:
         if self.additive is not None:
             return self.additive(obs)  # type: ignore[no-any-return]
-        return ACTION_BOUND * th.tanh(self.mlp(self.scaled(obs)) / ACTION_BOUND)
+        return ACTION_BOUND * th.tanh(self.mlp(self.scaled(obs[:, : self.n_actor])) / ACTION_BOUND)
 
     def forward_critic(self, obs: th.Tensor) -> th.Tensor:
         return self.critic(self.scaled(obs))  # type: ignore[no-any-return]
@@ -221,25 +231,31 @@ class ScorePolicy(ActorCriticPolicy):
     def __init__(
         self, observation_space: gym.Space[Any], action_space: gym.Space[Any], lr_schedule: Schedule, *,
         route_types: list[int], policy: str = "additive", knots: int = 9, share_venues: bool = True,
-        monotone: bool = True, hidden: list[int] | None = None, critic_hidden: list[int] | None = None, **kwargs: Any,
+        monotone: bool = True, hidden: list[int] | None = None, critic_hidden: list[int] | None = None,
+        privileged: Level = "none", **kwargs: Any,
     ) -> None:  # fmt: skip
         sizes = (hidden or [64, 64], critic_hidden or [64, 64])
-        self._options = (route_types, policy, knots, share_venues, monotone, *sizes)
+        self._options = (route_types, policy, knots, share_venues, monotone, *sizes, privileged)
+        self.privileged = privileged
         kwargs["ortho_init"] = False
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        route_types, policy, knots, share, monotone, hidden, critic_hidden = self._options
+        route_types, policy, knots, share, monotone, hidden, critic_hidden, privileged = self._options
         return super()._get_constructor_parameters() | {
             "route_types": route_types, "policy": policy, "knots": knots, "share_venues": share, "monotone": monotone,
-            "hidden": hidden, "critic_hidden": critic_hidden,
+            "hidden": hidden, "critic_hidden": critic_hidden, "privileged": privileged,
         }  # fmt: skip
 
     def _build_mlp_extractor(self) -> None:
-        route_types, policy, knots, share, monotone, hidden, critic_hidden = self._options
-        actor = AdditiveScores(np.asarray(route_types), knots, share, monotone) if policy == "additive" else None
-        n_obs = int(np.prod(self.observation_space.shape or (0,)))
-        self.mlp_extractor = _ActorCritic(n_obs, actor, hidden, critic_hidden, len(route_types))  # type: ignore[assignment]
+        route_types, policy, knots, share, monotone, hidden, critic_hidden, privileged = self._options
+        kinds, space = np.asarray(route_types), self.observation_space
+        assert isinstance(space, gym.spaces.Box)
+        actor = AdditiveScores(kinds, knots, share, monotone, privileged) if policy == "additive" else None
+        width = layout_of(len(route_types), privileged).width
+        self.mlp_extractor = _ActorCritic(  # type: ignore[assignment]
+            space, width, actor, hidden, critic_hidden, len(route_types)
+        )
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)

@@ -41,7 +41,7 @@ from .onnx_graph import additive_model, mlp_model
 from .onnx_policy import OnnxMlp
 from .policies import MlpPolicy
 from .router import ScoreRouter, ScoringRouter
-from .runs import Run, load_run
+from .runs import Run, load_run, refuse_bounds
 from .runtime import AdditiveRuntime
 
 FORMAT, VERSION = "glasspool-bundle", 1
@@ -96,6 +96,7 @@ def export_bundle(run_dir: str | Path, out: str | Path, *, orders: int, seed: in
     """
     run_dir, out = Path(run_dir), Path(out)
     run = load_run(run_dir)
+    refuse_bounds(run, "exported")
     if isinstance(run.policy, AdditiveRuntime):
         check_monotone(run.policy, run.config, run_dir / "policy.zip")
     _refuse_other(out)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..envs.compiled import compiled
 from ..envs.controls import pace_band
 from ..envs.market import Market, step_proposals, stream_key
+from ..envs.privileged import Level, PrivilegedColumns
 from ..envs.state import Batch
 from ..envs.venues import Rules
 from .additive import ScorePolicy
@@ -38,21 +39,24 @@ def _pace_scores(rules: Rules, b: Batch, work: NDArray[np.float64], out: NDArray
 
 
 def demonstrations(
-    market: Market, teacher: Router, seed: int, n_orders: int, every: int, stream: str = "train"
-) -> tuple[NDArray[Any], ...]:
+    market: Market, teacher: Router, seed: int, n_orders: int, every: int, stream: str = "train",
+    level: Level = "none",
+) -> tuple[NDArray[Any], ...]:  # fmt: skip
     """(observations, weights, pace scores, masked) of every `every`-th slot of the teacher's own orders."""
     b, obs = market.batch(n_orders)
+    columns = PrivilegedColumns(market.rules, n_orders, market.n_obs, level)
     # numbers far beyond those training deals out, so that cloning does not use up its markets
     market.reset(stream_key(seed, stream), np.arange(n_orders), 10**9 + np.arange(n_orders), b, obs, stream)
     work, weights, pace = np.zeros(n_orders), np.zeros((n_orders, len(market.routes))), np.zeros(n_orders)
     seen, slot = [], 0
     while b.order["active"].any():
         teacher.propose(market, b, obs, work, weights)
+        shown = columns.widen(b, obs)
         _pace_scores(market.rules, b, work, pace)
         keep = np.flatnonzero(
             (b.order["active"] == 1) & (weights.sum(axis=1) > 0.999) & (b.order["slot"] % every == slot % every)
         )
-        parts = (obs[keep].astype(np.float32), weights[keep].astype(np.float32), pace[keep].astype(np.float32))
+        parts = (shown[keep].astype(np.float32), weights[keep].astype(np.float32), pace[keep].astype(np.float32))
         seen.append((*parts, b.masked[keep].copy()))
         step_proposals(market.rules, b, work, weights, obs)
         slot += 3
@@ -64,7 +68,7 @@ def clone(
     n_orders: int = 512, every: int = 4, passes: int = 8,
 ) -> float:  # fmt: skip
     """Fit the policy's mean scores to the teacher; returns the last mean loss."""
-    obs, weights, pace, masked = demonstrations(market, teacher, seed, n_orders, every)
+    obs, weights, pace, masked = demonstrations(market, teacher, seed, n_orders, every, level=policy.privileged)
     rng = np.random.default_rng(seed)
     optimizer = th.optim.Adam(policy.mlp_extractor.parameters(), lr=0.02)
     losses: list[float] = []

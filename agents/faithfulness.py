@@ -197,7 +197,7 @@ def synthetic_shares(form: str, planted: bool, seed: int = 1, steps: int = 600) 
     routes = len(SYNTHETIC_TYPES)
     low, high = observation_bounds(routes)
     policy = ScorePolicy(
-        gym.spaces.Box(-20, 20, (low.size,)), gym.spaces.Box(-20, 20, (1 + routes,)), lambda _: 1e-3,
+        gym.spaces.Box(low.astype(np.float32), high.astype(np.float32)), gym.spaces.Box(-20, 20, (1 + routes,)), lambda _: 1e-3,
         route_types=list(SYNTHETIC_TYPES), policy=form, monotone=False,
     )  # fmt: skip
     slopes = rng.uniform(0.5, 1.5, len(FEATURES)) * rng.choice([-1, 1], len(FEATURES))

@@ -45,12 +45,22 @@ from .policies import MlpPolicy
 from .reason_outcomes import outcome_tables
 from .registry import named_router
 from .router import Router, ScoreRouter, ScoringRouter
-from .runs import RANGES, default_folder, is_bundle, load_run, read_config, training_summary, write_config
+from .runs import (
+    RANGES,
+    default_folder,
+    is_bundle,
+    load_run,
+    read_config,
+    refuse_bounds,
+    training_summary,
+    write_config,
+)
 from .runtime import AdditiveRuntime
 from .training import train, training_market
 from .tuning import TUNABLE, TuningResult, tune
 from .user_router import is_user_router
 from .validation_page import validation_page
+from .views import router_of
 
 _STDERR = Console(stderr=True)
 
@@ -116,11 +126,11 @@ def _resolve(policies: Sequence[str]) -> tuple[list[Learned], list[Router]]:
         path = Path(name)
         if is_bundle(path):
             bundle = load_bundle(path)
-            learned.append(Learned(_guarded(bundle.runtime, bundle.ranges), bundle.config.seed, bundle.config))
+            learned.append(Learned(_guarded(bundle.runtime, bundle.ranges, bundle.config), bundle.config.seed, bundle.config))
         elif path.is_dir():
             run = load_run(path)
             training_summary(path)
-            learned.append(Learned(_guarded(run.policy, run.ranges), run.seed, run.config, path))
+            learned.append(Learned(_guarded(run.policy, run.ranges, run.config), run.seed, run.config, path))
         elif not is_user_router(name) and ("/" in name or name.endswith((".yaml", ".zip"))):
             raise UserError(
                 f"{name}: no such run folder or bundle. `glasspool train` and `glasspool export` make them."
@@ -200,7 +210,7 @@ def _fitted(item: Learned, market: Market) -> Learned:
     policy = getattr(item.router, "policy", None)
     if isinstance(policy, AdditiveRuntime) and policy.shared:
         return replace(
-            item, router=_guarded(policy.for_routes(market.rules.route_type, policy.name), _ranges(item))
+            item, router=_guarded(policy.for_routes(market.rules.route_type, policy.name), _ranges(item), item.config)
         )
     routes = getattr(policy, "n_routes", len(market.routes))
     if routes != len(market.routes):
@@ -226,10 +236,12 @@ def _ranges(item: Learned) -> FeatureRanges | None:
     return item.router.ranges if isinstance(item.router, FallbackRouter) else None
 
 
-def _guarded(policy: ScoringRouter, ranges: FeatureRanges | None) -> ScoreRouter | FallbackRouter:
-    """The policy as a router, under the fallback where the ranges of its features are known."""
-    router = ScoreRouter(policy)
-    return router if ranges is None else FallbackRouter(router, ranges)
+def _guarded(
+    policy: ScoringRouter, ranges: FeatureRanges | None, config: ExperimentConfig
+) -> ScoreRouter | FallbackRouter:
+    """The policy as a router, under the fallback where the ranges of its features are known. Bounds have none."""
+    router = router_of(policy, config.agent)
+    return router if ranges is None or config.agent.privileged != "none" else FallbackRouter(router, ranges)
 
 
 def print_evaluation(payload: dict[str, Any], json_file: str | None) -> None:
@@ -345,11 +357,12 @@ def _explained(path: Path, market: str | None) -> _Explained:
     """Of a bundle or a run folder."""
     if is_bundle(path) or not path.is_dir() or not (path / "policy.zip").is_file():
         loaded = load_bundle(path)
-        item = Learned(_guarded(loaded.runtime, loaded.ranges), loaded.config.seed, loaded.config)
+        item = Learned(_guarded(loaded.runtime, loaded.ranges, loaded.config), loaded.config.seed, loaded.config)
         facts: Body = {"policy_sha256": loaded.policy_sha256}
     else:
         run = load_run(path)
-        item = Learned(_guarded(run.policy, run.ranges), run.seed, run.config)
+        refuse_bounds(run, "explained")
+        item = Learned(_guarded(run.policy, run.ranges, run.config), run.seed, run.config)
         facts = {}
     venue = Market(load_market(market) if market is not None else item.config.market)
     item = _fitted(item, venue)

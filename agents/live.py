@@ -33,7 +33,7 @@ from .registry import named_router
 from .router import Router, ScoringRouter
 from .rule_based import RuleSor
 from .rule_inputs import put_state
-from .runs import is_bundle, load_run
+from .runs import is_bundle, load_run, refuse_bounds
 from .runtime import AdditiveRuntime
 from .user_router import is_user_router
 
@@ -136,6 +136,7 @@ def load_router(path_or_name: str | Path, market: str | Path | None = None) -> L
         policy, ranges, config = bundle.runtime, bundle.ranges, bundle.config
     else:
         run = load_run(path)
+        refuse_bounds(run, "run live")
         policy, ranges, config = run.policy, run.ranges, run.config
     on = Market(load_market(market) if market is not None else config.market)
     if isinstance(policy, AdditiveRuntime) and policy.shared:

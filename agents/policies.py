@@ -16,8 +16,8 @@ from .router import ScoringRouter
 from .runtime import E9, AdditiveRuntime
 
 
-class MlpPolicy:
-    """Mean scores of an SB3 MLP policy."""
+class TorchPolicy:
+    """Mean scores of an SB3 policy as torch computes them."""
 
     dtype = np.float32
 
@@ -31,6 +31,14 @@ class MlpPolicy:
             actor = self.forward(th.from_numpy(obs.astype(np.float32)))
         return cast("NDArray[np.float64]", actor.numpy().astype(np.float64))
 
+    def forward(self, obs: th.Tensor) -> th.Tensor:
+        """(E, n_obs) float32 -> (E, 1 + R) mean scores, differentiable."""
+        return self._policy.mlp_extractor.forward_actor(obs)
+
+
+class MlpPolicy(TorchPolicy):
+    """An MLP on what every router sees: it can be exported and explained."""
+
     def weights(self) -> MlpWeights:
         """Scaling and layers in float64, for export."""
         extractor = self._policy.mlp_extractor
@@ -39,21 +47,20 @@ class MlpPolicy:
         def plain(value: th.Tensor) -> NDArray[np.float64]:
             return cast("NDArray[np.float64]", value.detach().numpy().astype(np.float64))
 
-        low, span = (plain(cast(th.Tensor, value)) for value in (extractor.low, extractor.span))
+        n = cast(int, extractor.n_actor)
+        low, span = (plain(cast(th.Tensor, value)[:n]) for value in (extractor.low, extractor.span))
         return MlpWeights(low, span, tuple((plain(m.weight), plain(m.bias)) for m in layers))
 
     def parameters(self) -> list[th.Tensor]:
         """Of the network that scores."""
         return list(cast("th.nn.Module", self._policy.mlp_extractor.mlp).parameters())
 
-    def forward(self, obs: th.Tensor) -> th.Tensor:
-        """(E, n_obs) float32 -> (E, 1 + R) mean scores, differentiable."""
-        return self._policy.mlp_extractor.forward_actor(obs)
-
 
 def snapshot(policy: ScorePolicy, name: str = "learned") -> ScoringRouter:
-    """What the policy decides now, detached from training."""
+    """What the policy decides now, detached from training. Privileged policies are bounds: torch runs them."""
     actor = cast("AdditiveScores | None", policy.mlp_extractor.additive)
+    if policy.privileged != "none":
+        return TorchPolicy(policy, name)
     return MlpPolicy(policy, name) if actor is None else additive_runtime(actor, name)
 
 

@@ -15,6 +15,7 @@ from ..configs.loading import dump_yaml, read_yaml
 from .fallback import FeatureRanges
 from .policies import load_policy
 from .router import ScoreRouter, ScoringRouter
+from .views import router_of
 
 RANGES = "feature_ranges.json"
 
@@ -31,7 +32,7 @@ class Run:
 
     @property
     def router(self) -> ScoreRouter:
-        return ScoreRouter(self.policy)
+        return router_of(self.policy, self.config.agent)
 
 
 def default_folder(config: ExperimentConfig, seed: int) -> Path:
@@ -115,3 +116,15 @@ def load_run(folder: Path) -> Run:
 
 def is_bundle(path: Path) -> bool:
     return (path / "manifest.json").is_file()
+
+
+def refuse_bounds(run: Run, wanted: str) -> None:
+    """Policies that see latent columns or leave the pace to another router bound and attribute gains; nobody runs them.
+
+    Raises:
+        UserError: the run is one of them.
+    """
+    agent = run.config.agent
+    if agent.privileged != "none" or agent.routing_only:
+        why = f"agent.privileged is {agent.privileged}" if agent.privileged != "none" else "agent.routing_only is on"
+        raise UserError(f"{run.path}: cannot be {wanted}: {why}, so it is for evaluation only. Train without it.")

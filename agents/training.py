@@ -26,9 +26,9 @@ from .evaluation import paired_costs
 from .fallback import seen_ranges
 from .policies import load_policy, snapshot
 from .registry import named_router
-from .router import ScoreRouter
 from .rule_based import RuleSor
 from .runs import training_summary, write_ranges
+from .views import RoutingOnlyBatch, router_of, training_columns
 
 
 def training_market(config: ExperimentConfig) -> MarketConfig:
@@ -55,7 +55,8 @@ def make_ppo(config: ExperimentConfig, env: RoutingVecEnv, seed: int, tensorboar
         policy_kwargs={
             "route_types": [int(k) for k in env.core.market.rules.route_type], "policy": a.policy, "knots": a.knots,
             "share_venues": a.share_venues, "monotone": a.monotone, "hidden": list(a.hidden),
-            "critic_hidden": list(a.critic_hidden), "log_std_init": math.log(a.start_std),
+            "critic_hidden": list(a.critic_hidden), "privileged": a.privileged,
+            "log_std_init": math.log(a.start_std),
         },
     )  # fmt: skip
     with th.no_grad():
@@ -120,7 +121,7 @@ class Progress(BaseCallback):
     def _validate(self) -> None:
         policy = snapshot(self.model.policy)  # type: ignore[arg-type]
         n = self.config.training.validation_orders
-        router = ScoreRouter(policy)
+        router = router_of(policy, self.config.agent)
         costs = paired_costs(self.market, [router, RuleSor()], n, self.seed, "validation")
         mine, theirs = costs[router.name], costs["rule_sor"]
         gap = mine.denoised_bps - theirs.denoised_bps
@@ -173,9 +174,13 @@ def train(
     t = config.training
     th.set_num_threads(t.threads)
     market = Market(training_market(config))
+    parents = RoutingOnlyBatch if config.agent.routing_only else EpisodeBatch
     env = RoutingVecEnv(
-        EpisodeBatch(market, t.n_envs, seed, "train", in_half_spreads=True, reduce_variance=t.reduce_variance)
-    )
+        parents(
+            market, t.n_envs, seed, "train", in_half_spreads=True, reduce_variance=t.reduce_variance,
+            privileged=training_columns(config.agent),
+        )
+    )  # fmt: skip
     curve = Curve()
     logs = None if folder is None else folder / "tensorboard"
     if resume and folder is not None and (folder / "checkpoint.zip").is_file():
@@ -205,8 +210,9 @@ def train(
             shutil.copyfile(best, folder / "policy.zip")
         else:
             model.save(folder / "policy.zip")
-        policy = load_policy(folder / "policy.zip")
-        write_ranges(folder, seen_ranges(Market(config.market), ScoreRouter(policy), seed))
+        if config.agent.privileged == "none":
+            router = router_of(load_policy(folder / "policy.zip"), config.agent)
+            write_ranges(folder, seen_ranges(Market(config.market), router, seed))
         write_training_json(folder, config, seed, curve, done=True)
     return model, curve
 

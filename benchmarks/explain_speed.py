@@ -40,11 +40,12 @@ def seconds(work: Callable[[], object]) -> float:
     return min(found)
 
 
-def mlp(n_obs: int) -> MlpScorer:
+def mlp() -> MlpScorer:
     """64 x 64, random weights, the head's too."""
     th.manual_seed(1)
+    low, high = (a.astype(np.float32) for a in observation_bounds(len(ROUTE_TYPES)))
     policy = ScorePolicy(
-        gym.spaces.Box(-20, 20, (n_obs,)), gym.spaces.Box(-20, 20, (1 + len(ROUTE_TYPES),)), lambda _: 1e-3,
+        gym.spaces.Box(low, high), gym.spaces.Box(-20, 20, (1 + len(ROUTE_TYPES),)), lambda _: 1e-3,
         route_types=ROUTE_TYPES.tolist(), policy="mlp",
     )  # fmt: skip
     th.nn.init.normal_(policy.mlp_extractor.mlp[-1].weight)
@@ -63,7 +64,7 @@ def main() -> None:
     routes = [f"V{i}:take" for i in range(len(kind))]
     exact = bool((runtime.contributions_e9(obs).sum(axis=2) + runtime.biases_e9 == runtime.scores_e9(obs)).all())
     few, one = obs[:2_000], obs[:1]
-    network = mlp(low.size)
+    network = mlp()
     scores = network.policy.scores(few)[:, 1:]
     best = np.argsort(-scores, axis=1, kind="stable")[:, :2]
     mix = np.zeros((len(few), 1 + len(kind)))

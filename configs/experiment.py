@@ -12,6 +12,9 @@ Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
+Privileged = Literal["none", "venue", "all"]
+
+
 class AgentConfig(Model):
     """The learned policy."""
 
@@ -23,6 +26,9 @@ class AgentConfig(Model):
     critic_hidden: tuple[Count, ...] = (64, 64)
     start_std: Positive = 0.3  # of the exploration noise on route scores
     start_pace_std: Positive = 0.1  # on the pace score, whose band spans tens of slices
+    critic_privileged: Privileged = "none"  # latent columns that the critic alone is shown, in training alone
+    privileged: Privileged = "none"  # latent columns that the policy itself is shown: a bound, never exported
+    routing_only: bool = False  # the tuned SOR sets the pace and the imbalance is hidden
 
 
 class TrainingConfig(Model):

@@ -101,5 +101,26 @@ def write_privileged(
             obs[e, first + k] = min(max(obs[e, first + k], low[k]), high[k])
 
 
-__all__ = ["LEVELS", "PRIVILEGED_GLOBAL", "PRIVILEGED_ROUTE", "Level", "privileged_bounds", "privileged_names",
-           "write_privileged", "write_truth"]  # fmt: skip
+class PrivilegedColumns:
+    """Observations of a batch with the extra columns of a level; batch after batch of one shape."""
+
+    def __init__(self, rules: Rules, n_rows: int, n_obs: int, level: Level) -> None:
+        n_routes = rules.route_type.shape[0]
+        self._rules, self._n_obs = rules, n_obs
+        self._bounds = privileged_bounds(n_routes, level)
+        self._truth = np.zeros((n_rows, n_routes, 4))
+        self._wide = np.zeros((n_rows, n_obs + self._bounds[0].size))
+
+    def widen(self, b: Batch, obs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(E, n_obs) -> (E, n_obs + K), the same array at every call. Must see every order's first decision."""
+        started = np.flatnonzero((b.order["active"] == 1) & (b.order["slot"] == 0))
+        self._wide[:, : self._n_obs] = obs
+        if not self._bounds[0].size:
+            return self._wide
+        write_truth(self._rules, b, started, self._truth)
+        write_privileged(self._rules, b, self._truth, *self._bounds, self._wide, self._n_obs)
+        return self._wide
+
+
+__all__ = ["LEVELS", "PRIVILEGED_GLOBAL", "PRIVILEGED_ROUTE", "Level", "PrivilegedColumns", "privileged_bounds",
+           "privileged_names", "write_privileged", "write_truth"]  # fmt: skip

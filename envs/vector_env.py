@@ -91,7 +91,7 @@ class EpisodeBatch:
     def step(self, actions: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """One slot from scores (n, 1 + R); returns rewards and which orders are done. `obs` is updated in place."""
         b = self.batch
-        step_scores(self.market.rules, b, np.asarray(actions, np.float64), self._work, self._weights, self.obs)
+        self.work(np.asarray(actions, np.float64))
         self._reveal()
         reward = b.order["reward_bps"] - b.order["penalty_bps"]
         if self._reduce_variance:
@@ -99,6 +99,10 @@ class EpisodeBatch:
         if self._in_half_spreads:
             reward = reward / reward_unit_bps(b.episode["half_spread_bps"])
         return reward, b.order["active"] == 0
+
+    def work(self, actions: NDArray[np.float64]) -> None:
+        """Proposals from scores (n, 1 + R), released and worked; the next observation's plain columns."""
+        step_scores(self.market.rules, self.batch, actions, self._work, self._weights, self.obs)
 
     def summary(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         """What finished parents came to: cost in bps and half spreads, shares by kind, components."""

@@ -23,9 +23,9 @@ TYPES = [0, 1, 2, 3, 3]
 
 def mlp(types: list[int], seed: int = 1) -> MlpScorer:
     th.manual_seed(seed)
-    n_obs = N_GLOBAL + len(types) * N_ROUTE
+    low, high = (a.astype(np.float32) for a in observation_bounds(len(types)))
     policy = ScorePolicy(
-        gym.spaces.Box(-20, 20, (n_obs,)), gym.spaces.Box(-20, 20, (1 + len(types),)), lambda _: 1e-3,
+        gym.spaces.Box(low, high), gym.spaces.Box(-20, 20, (1 + len(types),)), lambda _: 1e-3,
         route_types=types, policy="mlp", hidden=[16, 16],
     )  # fmt: skip
     th.nn.init.normal_(policy.mlp_extractor.mlp[-1].weight, std=0.3)

@@ -129,7 +129,7 @@ def _experiment(base_market: Market, **agent: object) -> ExperimentConfig:
 def test_what_only_the_critic_sees_does_not_move_the_actor(base_market: Market, policy: str) -> None:
     config = _experiment(base_market, policy=policy, critic_privileged="all")
     assert training_columns(config.agent) == "all"
-    env = RoutingVecEnv(EpisodeBatch(base_market, 4, 1, privileged="all"))
+    env = RoutingVecEnv(EpisodeBatch(base_market, 64, 1, privileged="all"))
     model = make_ppo(config, env, 1, None)
     th.nn.init.normal_(next(p for n, p in model.policy.mlp_extractor.named_parameters() if "critic" not in n), std=0.1)
     wide = env.reset()

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The runs of benchmarks/results.sh, trained on the base market, judged without retraining on other numbers and names of
+# venues, on other mechanisms, and on another name's market -> benchmarks/shifts.md. EPISODES parents each (default 1000).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/.venv/bin:$PATH"
+out=${1:-runs/results}
+folders=()
+for market in benchmarks/shifts/*.yaml ibm_2013 aapl_2012; do
+  name=$(basename "$market" .yaml)
+  glasspool evaluate "$out"/additive-s* --against rule_sor --against tuned_sor --against sor_strong --against vwap_lit \
+    --market "$market" --episodes "${EPISODES:-1000}" --out "$out/shift-$name"
+  folders+=("$out/shift-$name")
+done
+python benchmarks/scenarios_table.py "${folders[@]}" >benchmarks/shifts.md

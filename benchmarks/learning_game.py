@@ -53,7 +53,7 @@ def main() -> None:
         *rows, "",
         f"Apart: the larger of the two differences to the reference, in standard errors of that difference; {held} of "
         f"{len(rows)} within 2. Reference: the numbers stated with the problem. Kaplan-Meier without optimism is not "
-        "Ganchev's rule but the trap beside it: a pool that fills nothing the first time is never tried again.",
+        "Ganchev's rule but the trap beside it: a pool that disappoints early is hardly tried again.",
     ]  # fmt: skip
     Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -29,7 +29,7 @@ from .bundle import load_bundle
 from .fallback import FeatureRanges
 from .integrated_gradients import MlpScorer
 from .policies import MlpPolicy
-from .registry import named_router
+from .registry import ALLOCATORS, named_router
 from .router import Router, ScoringRouter
 from .rule_based import RuleSor
 from .rule_inputs import put_state
@@ -123,10 +123,16 @@ def load_router(path_or_name: str | Path, market: str | Path | None = None) -> L
             venues than those of training need an additive policy with venue-shared functions.
 
     Raises:
-        UserError: nothing of that name, a damaged file, or a policy for other venues.
+        UserError: nothing of that name, a damaged file, a policy for other venues, or an allocator, which needs its
+            own fills.
     """
     name, path = str(path_or_name), Path(path_or_name)
     named = "/" not in name and not name.endswith((".yaml", ".zip"))
+    if name in ALLOCATORS or name == "kratz_schoeneborn":
+        raise UserError(
+            f"router {name!r} decides on its own fills of the order so far, which a state does not hold. Use it in "
+            "`glasspool evaluate`; live, name a run, a bundle or rule_sor."
+        )
     if is_user_router(name) or (named and not path.is_dir()):
         return LiveRouter(Market(load_market(market or "base")), named_router(name))
     ranges: FeatureRanges | None = None

@@ -13,6 +13,7 @@ import typer
 import typer.main
 
 from glasspool.agents.oracle_problems import PROBLEMS, optimum_of
+from glasspool.agents.registry import ALLOCATORS
 from glasspool.agents.rule_based import RULE_CODES
 from glasspool.cli import app
 from glasspool.configs.rule_sor import RuleSorConfig
@@ -83,6 +84,7 @@ def test_the_strong_sor_s_table_has_every_key_with_its_off_value() -> None:
         ("environment.md", COMPONENTS),
         ("environment.md", [code for code in MASK_CODES if code]),
         ("rule_sor.md", RULE_CODES),
+        ("allocators.md", [*ALLOCATORS, "kratz_schoeneborn", "twap_lit"]),
         ("explainability.md", RECORD_TYPES),
         ("explainability.md", list(REASONS)),
     ],

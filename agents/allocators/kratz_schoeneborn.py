@@ -1,4 +1,4 @@
-"""Kratz and Schoeneborn, Quantitative Finance 14(9), 2014, and Kratz, arXiv 1204.2498: lit and dark together, as a router.
+"""Kratz and Schoeneborn, Quantitative Finance 14(9), 2014, and Kratz, arXiv 1204.2498: lit and dark together.
 
 Each slot the recursion of O1/O2 is solved again from the current position, for a market of the parameters that can be
 read off the scorecards and public features:
@@ -8,13 +8,14 @@ read off the scorecards and public features:
 
 - n_slots: slices of the current size that the schedule has still to do, at most the slots left: in volume time the
   schedule is even, so that without a pool x follows it. More than PERIODS are grouped into PERIODS equal ones.
-- lam: eta sigma_d (x/V)^b / x at the even slice x and the slot's forecast volume V, plus half of the own mark of a share.
+- lam: eta sigma_d (x/V)^b / x at the even slice x and the slot's forecast volume V, plus half of a share's own mark.
 - p: the model's pool fills the whole order or nothing; real ones fill parts. p is set so that p X, what it expects to
-  fill in a slot, is the sum over open pools of fill rate x mean print. The print begins at the child order behind the
-  scorecard and moves to the own ones.
-- gamma: pool fee - scorecard markout (shrunk) - half spread - take fee, the pools' mean by what they are expected to fill.
+  fill in a slot, is the sum over the pools used of what a child order there fills: at first the scorecard's fill rate
+  times the child order behind it, then more and more the mean over own child orders.
+- gamma: pool fee - scorecard markout (shrunk) - half spread - take fee, the pools' mean by what they should fill.
 
-The dark order is split by what the pools are expected to fill, as rests. Whole lots of the lit part by unbiased rounding.
+The dark order is split by what the pools should fill, as rests, over the best max_routes - 1; the lit part is rounded
+to whole lots without bias. The router remembers nothing but what the batch holds.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ from ...envs.scorecard import CARD_OF, shrunk_fill_rate, shrunk_markout_hs, typi
 from ...envs.state import Batch
 from ...envs.venues import Rules
 from ..rule_based import best_take
+from .rounding import keep_largest
 from .router import pool_routes
 
 Floats = NDArray[np.float64]
 PERIODS = 24  # of the recursion: it costs their square
-_PRIOR_PRINTS = 5.0  # own prints that weigh as much as the opening guess of a print's size
+_PRIOR_CHILDREN = 20.0  # own child orders that weigh as much as the opening guess of what one fills
 _LEAST_LIT = 1.0 / 18.0  # of the dark order: below 5 % of a decision the controls cut a route away
 
 
@@ -43,14 +45,14 @@ _LEAST_LIT = 1.0 / 18.0  # of the dark order: below 5 % of a decision the contro
 def lit_and_dark(lam: float, p: float, gamma: float, n_slots: int, x0: float) -> tuple[float, float]:
     """The optimal (lit x, dark y) in the first of `n_slots` slots with `x0` left; the last slot takes all.
 
-    V' is increasing and piecewise linear: `at`, `slope_at` are its knots and values there, `tail` its slope beyond.
+    V' is increasing and piecewise linear: `at`, `value` are its knots and values there, `tail` its slope beyond.
     The recursion of `agents/oracles/fill_recursion.py` (60 digits there) with q = 0 and one lam.
     """
     if n_slots <= 1:
         return x0, 0.0
     at, value = np.zeros(3 * n_slots + 3), np.zeros(3 * n_slots + 3)
     n, tail = 1, 2.0 * lam
-    threshold, kept = 0.0, 0.0
+    threshold, kept, upto = 0.0, 0.0, np.zeros(at.shape[0])
     for _ in range(n_slots - 1):
         n = _knot(at, value, n, tail, gamma)
         threshold = math.inf
@@ -64,10 +66,8 @@ def lit_and_dark(lam: float, p: float, gamma: float, n_slots: int, x0: float) ->
             value[i] = p * min(value[i], gamma) + (1.0 - p) * value[i]
         tail *= 1.0 - p if threshold < math.inf else 1.0
         n = _knot(at, value, n, tail, 0.0)
-        kept = 0.0
-        upto = np.zeros(n)  # the position X at which k = at[i] is kept
         for i in range(n):
-            upto[i] = at[i] + max(value[i], 0.0) / (2.0 * lam)
+            upto[i] = at[i] + max(value[i], 0.0) / (2.0 * lam)  # the position X at which k = at[i] is kept
         i = n - 1
         while i > 0 and upto[i] > x0:
             i -= 1
@@ -85,7 +85,7 @@ def lit_and_dark(lam: float, p: float, gamma: float, n_slots: int, x0: float) ->
 
 @compiled
 def _knot(at: np.ndarray, value: np.ndarray, n: int, tail: float, level: float) -> int:
-    """Insert the point where the function first reaches `level`, unless it is at or past it at 0 or never gets there."""
+    """Insert the point where the function first reaches `level`, unless it is past it at 0 or never gets there."""
     if value[0] >= level:
         return n
     i = 1
@@ -120,7 +120,7 @@ def _propose(
     rules: Rules, b: Batch, route: np.ndarray, own_key: np.uint64, work: np.ndarray, weights: np.ndarray
 ) -> None:
     settings = rules.settings[0]
-    lot, expected = settings.lot_shares, np.zeros(route.shape[0])
+    lot, expected, net = settings.lot_shares, np.zeros(route.shape[0]), np.zeros(route.shape[0])
     for e in range(b.order.shape[0]):
         order, ep = b.order[e], b.episode[e]
         if order.active == 0:
@@ -144,10 +144,13 @@ def _propose(
             v, which = rules.route_venue[route[i]], CARD_OF[rules.route_type[route[i]]]
             card, own = b.card[e, v, which], b.total[e, route[i]]
             guess = float(typical_child_lots(rules, ep) * lot)
-            size = (_PRIOR_PRINTS * guess + own.filled_shares) / (_PRIOR_PRINTS + own.filled_orders)
-            expected[i] = shrunk_fill_rate(card, which) * size
+            guess *= shrunk_fill_rate(card, which) * _PRIOR_CHILDREN
+            expected[i] = (guess + own.filled_shares) / (_PRIOR_CHILDREN + own.attempts)
             charge = b.venue[e, v].take_fee_bps - shrunk_markout_hs(card) * ep.half_spread_bps
-            gamma += expected[i] * (charge - row.half_spread_bps - take_fee)
+            net[i] = charge - row.half_spread_bps - take_fee
+        keep_largest(expected, settings.max_routes - 1)  # one route is the lit one's
+        for i in range(route.shape[0]):
+            gamma += expected[i] * net[i]
             total += expected[i]
         if total > 0.0:
             any_fill, gamma = min(1.0, total / left), gamma / total
@@ -161,15 +164,19 @@ def _propose(
         dark = min(dark, left - lit) if total > 0.0 else 0.0
         if lit > 0.0:
             dark = min(dark, lit / _LEAST_LIT)
-        work[e] = lit + dark
+        work[e] = lit
+        for i in range(route.shape[0]):  # within the cap of a child order: the controls would move what is over to lit
+            expected[i] *= dark / total if total > 0.0 else 0.0
+            expected[i] = min(expected[i], float(rules.route_cap[route[i]]))
+            work[e] += expected[i]
         if work[e] > 0.0:
             weights[e, take_route] = lit / work[e]
             for i in range(route.shape[0]):
-                weights[e, route[i]] = dark / work[e] * (expected[i] / total if total > 0.0 else 0.0)
+                weights[e, route[i]] = expected[i] / work[e]
 
 
 class KratzSchoeneborn:
-    """The rule of the head of this file; it remembers nothing but what the batch holds."""
+    """Lit and dark by the recursion, solved anew every slot; the head of this file tells how."""
 
     name = "kratz_schoeneborn"
 

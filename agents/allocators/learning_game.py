@@ -1,7 +1,7 @@
 """The learning game of O6: the same volume every round over pools of unknown tails, only min(S, sent) is seen.
 
-A round is scored by the exact expected fill of its split, so that what is left of chance is in what was learned. Parts of
-lots are sent as they are (a router in the market rounds them), and min(S, sent) comes back.
+A round is scored by the exact expected fill of its split, so that what is left of chance is in what was learned. Parts
+of lots are sent as they are (a router in the market rounds them), and min(S, sent) comes back.
 """
 
 from __future__ import annotations

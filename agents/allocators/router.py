@@ -1,10 +1,10 @@
 """The allocators in the market: the passive part of the slice is split over the pools, the late part is taken.
 
-Which order type: a *rest* (a ping where a pool takes no rests). The published setting is one order a round, of which the
-part that fills is told at the round's end; a rest meets every arrival of its slot, so it is that, and a ping would see
-the node's stock only, and leak. The lit part follows the schedule as the rule SOR's does (`split_due`): what is later
-than `behind_s` is taken, up to `max_slices` slices are offered to the pools. Where no pool is open or worth it, what is
-due is taken at once.
+Which order type: a *rest* (a ping where a pool takes no rests). The published setting is one order a round, of which
+the part that fills is told at the round's end; a rest meets every arrival of its slot, so it is that, and a ping would
+see the node's stock only, and leak. The lit part follows the schedule as the rule SOR's does (`split_due`): what is
+later than `behind_s` is taken, up to `max_slices` slices are offered to the pools. Where no pool is open or worth it,
+what is due is taken at once.
 
 Learning:
 
@@ -16,10 +16,8 @@ Learning:
   starting from the state the last one of its stock class left; every order of an evaluation then starts from the state
   they leave. So an order's outcome depends neither on the others of its batch nor on the number of processes.
 
-A live router is told no fills of its children, so there the state stays as the scorecard opened it.
-
-Markout-aware forms put b_i = half spread + cheapest take fee - pool fee + markout of the scorecard, shrunk by its count,
-in place of 1, and leave out pools where b_i <= 0.
+Markout-aware forms put b_i = half spread + cheapest take fee - pool fee + markout of the scorecard, shrunk by its
+count, in place of 1, and leave out pools where b_i <= 0.
 """
 
 from __future__ import annotations
@@ -38,23 +36,25 @@ from ...envs.state import PING, REST, Batch
 from ...envs.venues import Rules
 from ..rule_based import best_take, split_due
 from . import exponentiated_gradient, kaplan_meier, lagrangian, thompson
-from .rounding import systematic_round
+from .rounding import keep_largest, systematic_round
 
 Floats = NDArray[np.float64]
 Rule = Literal["ganchev", "agarwal", "llp", "thompson"]
 RULES: tuple[Rule, ...] = ("ganchev", "agarwal", "llp", "thompson")
 _GANCHEV, _AGARWAL, _LLP, _THOMPSON = range(4)
 
-LOTS = 64  # most lots a slot that go to the pools, and levels of a tail that are told apart
+LOTS = 50  # most lots a slot that go to the pools, and levels of a tail that are told apart
 HISTORY = 500.0  # attempts: more of a scorecard's history would drown what the order sees itself
 _N_MIN = float(kaplan_meier.N_MIN)
 
-# What is remembered of a row's order: which it is, the last slot decided, lots offered then, and shares by route so far.
+# What is remembered of a row's order: which it is, the last slot decided, and the lots offered then.
 MEMORY = np.dtype([("key", "u8"), ("slot", "i8"), ("lots", "i8")])
 
 
 @compiled
-def pool_values(rules: Rules, b: Batch, e: int, route: np.ndarray, aware: bool, take_fee_bps: float, value: np.ndarray) -> None:
+def pool_values(
+    rules: Rules, b: Batch, e: int, route: np.ndarray, aware: bool, take_fee_bps: float, value: np.ndarray
+) -> None:  # fmt: skip
     """Write `value` (P,): net value of a filled share in bps, or 1; 0 where the pool's route is masked.
 
     Half spread + take fee - pool fee + scorecard markout (10 s, shrunk by its count; - = adverse).
@@ -144,6 +144,8 @@ def propose_all(
             continue
         take, passive = split_due(rules, b, e, behind_s, max_slices)
         volume = min(LOTS, int(passive / lot + 0.5))
+        for i in range(n_pools):  # within the cap of a child order: the controls would move what is over to lit
+            volume = min(volume, rules.route_cap[route[i]] // lot)
         key = derive(ep.key, 0) ^ own_key
         if rule == _GANCHEV:
             kaplan_meier.split(state, value, volume, _N_MIN, key, order.slot, tail, lots)
@@ -156,6 +158,8 @@ def propose_all(
             exponentiated_gradient.split(state, value, volume, lots)
             systematic_round(lots, uniform(key, order.slot, 0))
         seen.lots = volume
+        if take > 0.0:
+            keep_largest(lots, rules.settings[0].max_routes - 1)  # one route is the lit one's
         work[e] = take + lots.sum() * lot
         if work[e] > 0.0:
             weights[e, take_route] = take / work[e]
@@ -186,6 +190,10 @@ class AllocatorRouter:
             market.rules, b, self._route, self._rule, self._aware, self._behind_s, self._max_slices, self._key,
             self._carried, self._known, self._memory, self._totals, self._states, work, weights,
         )  # fmt: skip
+
+    def state_of_row(self, e: int) -> Floats:
+        """(2, P, LOTS) what is known in row `e`, as the rule keeps it."""
+        return self._states[e]
 
     def _meet(self, market: Market) -> None:
         """Forget other markets; where pools stay the same venues, work the training orders that open the state."""

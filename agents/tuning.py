@@ -28,6 +28,7 @@ from .strong_sor import StrongSor
 
 STAGES = 3
 STAGE_FACTOR = 3
+RANDOM_FIRST = 20  # settings drawn before the sampler trusts what it has seen
 FINALISTS = 10
 FINAL_ORDERS = 2_000
 
@@ -195,7 +196,7 @@ def tune(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=20),
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_FIRST),
         pruner=optuna.pruners.SuccessiveHalvingPruner(stages[0], STAGE_FACTOR),
     )
     first = [tunable.config(), tunable.started_as(RuleSorConfig()), *(tunable.started_as(c) for c in start)]

@@ -40,18 +40,18 @@ class StrongSorConfig(RuleSorConfig):
     max_posts: Annotated[int, Field(ge=1)] = 2
 
     # pace: shares worked before they are due, how far behind is allowed (behind_s), and how fast the rest is taken
-    ahead_frac: Frac = 0.01  # of the order
+    ahead_frac: Frac = 0.02  # of the order
     behind_left_frac: NonNegative = 0.25  # behind_s at most this part of the time left
     behind_vol_power: float = 0.0  # allowed x volatility ratio to minus this: less patience when it moves
     catch_up_frac: Frac = 0.5  # of what is behind the allowance, taken in this slot
     take_spread_power: float = 0.5  # that x (half spread / usual) to minus this: take more when it is cheap
 
     # touch imbalance x side: + = the price is about to move against us; 1.0 = never
-    imbalance_against: Frac = 0.5  # above: take now
-    against_take_ratio: NonNegative = 1.5  # on what is taken to catch up
+    imbalance_against: Frac = 0.8  # above: take now
+    against_take_ratio: NonNegative = 1.2  # on what is taken to catch up
     against_take_slices: NonNegative = 0.0  # of what is due and within the allowance, taken at once
-    imbalance_with: Frac = 0.5  # below minus this: wait and post
-    with_take_ratio: NonNegative = 0.5  # on what is taken to catch up
+    imbalance_with: Frac = 0.8  # below minus this: wait and post
+    with_take_ratio: NonNegative = 0.8  # on what is taken to catch up
 
 
 def as_strong(config: RuleSorConfig) -> StrongSorConfig:

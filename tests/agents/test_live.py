@@ -65,7 +65,7 @@ def shares_of(market: Market, decision: RoutingDecision) -> list[int]:
     return list(sums.values())
 
 
-@pytest.mark.parametrize("name", ["learned", "rule_sor", "tuned_sor", "vwap_lit"])
+@pytest.mark.parametrize("name", ["learned", "rule_sor", "tuned_sor", "sor_strong", "vwap_lit"])
 def test_a_state_is_decided_as_the_simulation_decides_it(market: Market, runtime: AdditiveRuntime, name: str) -> None:
     """Whole orders, slot by slot: the same shares on the same routes, masks and last slot included."""
     router: Router = ScoreRouter(runtime) if name == "learned" else named_router(name)

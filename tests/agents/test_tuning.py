@@ -72,12 +72,25 @@ def test_a_setting_of_the_space_is_found_again_from_its_parameters(router: str, 
             assert getattr(again, key) == pytest.approx(value, rel=1e-3), key
 
 
-def test_the_search_repeats_by_seed(short: Market, small: None) -> None:
-    first, again, other = (
-        tune(short, "sor_strong", seed, samples=12, orders=27).config for seed in (1, 1, 2)
-    )
-    assert first == again
-    assert first != other
+def test_the_search_repeats_by_seed(short: Market, small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting tried, the sampler's own included, and the one found."""
+    monkeypatch.setattr(tuning, "RANDOM_FIRST", 4)
+
+    def search(seed: int) -> list[RuleSorConfig]:
+        tried: list[RuleSorConfig] = []
+
+        def note(trial: optuna.Trial, tunable: tuning.Tunable) -> RuleSorConfig:
+            tried.append(suggest(trial, tunable))
+            return tried[-1]
+
+        monkeypatch.setattr(tuning, "suggest", note)
+        found = tune(short, "sor_strong", seed, samples=12, orders=27).config
+        return [found, *tried]
+
+    first, again, other = search(1), search(1), search(2)
+    assert first == again and len(first) == 13
+    assert first[1:3] == other[1:3]  # the default and the rule SOR
+    assert all(a != b for a, b in zip(first[3:], other[3:], strict=True))
 
 
 def test_the_winner_is_as_cheap_as_it_says_on_parents_that_the_search_did_not_meet(short: Market, small: None) -> None:
@@ -124,14 +137,15 @@ def glasspool(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
 
 @each_router
 def test_the_command_writes_settings_with_the_command_that_found_them(router: str, tmp_path: Path) -> None:
-    out = tmp_path / "found.yaml"
-    line = ["tune", "seed_order", "--router", router, "--samples", "2", "--orders", "2", "--out", str(out)]
+    out, market = tmp_path / "found.yaml", tmp_path / "short.yaml"
+    market.write_text("base: base\nname: short\norders: {horizon_minutes: {15: 1.0}}\n")
+    line = ["tune", str(market), "--router", router, "--samples", "2", "--orders", "2", "--out", str(out)]
     done = glasspool(*line)
     assert "half spreads against" in done.stdout and str(out) in done.stdout
     assert f"# command: glasspool {' '.join(line)}" in out.read_text()
     read = load_strong_sor if router == "sor_strong" else load_rule_sor
     assert type(read(out)) is TUNABLE[router].config
-    assert list(tmp_path.iterdir()) == [out]
+    assert sorted(tmp_path.iterdir()) == [out, market]
 
 
 @pytest.mark.parametrize(

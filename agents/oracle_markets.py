@@ -149,7 +149,8 @@ def _lot_routing_market(params: LotRoutingParams) -> MarketConfig:
                 "problems in which one does, and shows the regime. State two rows that differ in one pool, or --solve."
             )
         charges = [
-            (pool.fee, 1.0) if a != b else (pool.fee + a, 0.0) for pool, a, b in zip(params.pools, calm, toxic, strict=True)
+            (pool.fee, 1.0) if a != b else (pool.fee + a, 0.0)
+            for pool, a, b in zip(params.pools, calm, toxic, strict=True)
         ]
         pool = params.revealing_pool()
         drawn = {

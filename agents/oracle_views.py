@@ -1,9 +1,9 @@
 """What a policy sees of a problem with a known optimum: the problem's state, and nothing besides.
 
 The market's observation with the columns of the routes (scorecards, last fills) held at their opening values. Where
-adverse charges follow a hidden regime (O10), the column `imbalance_signed`, which says nothing in these markets, carries
-2 p - 1, p the belief in the first regime: 1 or 0 where the regime is seen before acting; from the router's own fills, by
-the chain of `oracles/lot_regimes.py`, where they alone show it; else 1/2.
+adverse charges follow a hidden regime (O10), the column `imbalance_signed`, which says nothing in these markets,
+carries 2 p - 1, p the belief in the first regime: 1 or 0 where the regime is seen before acting; from the router's own
+fills, by the chain of `oracles/lot_regimes.py`, where they alone show it; else 1/2.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ProblemView:
             return
         if len(self._state) != len(fresh):
             self._state = np.full(len(fresh), chain.start[0][0])
-        regime = b.venue_state["regime"][:, self.rules.route_venue[self._route]]  # of the slot that has just been worked
+        regime = b.venue_state["regime"][:, self.rules.route_venue[self._route]]  # of the slot just worked
         revealed = np.where(regime < 0, *chain.known)
         filled = b.fill_shares[:, self._route].sum(axis=1) > 0
         self._state = np.where(fresh, chain.start[0][0], np.where(filled, revealed, chain.after[self._state]))

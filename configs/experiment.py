@@ -57,6 +57,19 @@ class TrainingConfig(Model):
     threads: Count = 1  # of torch; one is fastest where seeds run side by side
 
 
+class SearchConfig(Model):
+    """Policy search in pairs, a finishing stage of training (agents/policy_search.py)."""
+
+    rounds: Count  # one step of the optimizer each
+    pairs: Count = 512  # of orders a round, both of a pair on one tape
+    start_std: Positive = 1.0  # of the noise on scores, shrinking geometrically
+    end_std: Positive = 0.1
+    learning_rate: Positive = 0.03  # falling geometrically
+    final_learning_rate_frac: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    tail_frac: Frac = 0.2  # of the rounds, whose parameters are averaged
+    reduce_variance: bool = True
+
+
 class EvaluationConfig(Model):
     """Held-out comparison on the same tapes."""
 

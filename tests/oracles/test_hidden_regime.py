@@ -30,7 +30,8 @@ def problem(case: str, **regimes: Any) -> LotRoutingParams:
 def simulated_costs(
     params: LotRoutingParams, actions: NDArray[np.int64], n: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cost of every order, its actions looked up by the belief that the view shows, and the beliefs shown (n, slots), NaN once done."""
+    """Cost of every order, its actions looked up by the belief that the view shows, and the beliefs shown (n, slots),
+    NaN once done."""
     chain = belief_chain(params)
     market = Market(market_of(params))
     view = ProblemView(market.rules, params)

@@ -26,7 +26,9 @@ from glasspool.agents.oracle_markets import (
     market_of,
 )
 from glasspool.agents.oracle_problems import PROBLEMS, best_simple_cost, optimum_of, problems_of, solve_files
-from glasspool.agents.oracle_runs import StateVecEnv, exact_cost, lot_actions, oracle_table, train_policy
+from glasspool.agents.oracle_runs import exact_cost, lot_actions, oracle_table
+from glasspool.agents.oracle_training import StateVecEnv, moving_features, train_policy
+from glasspool.agents.oracle_views import ProblemView
 from glasspool.agents.oracles.dark_adverse import DarkFillAdverseParams
 from glasspool.agents.oracles.dark_fill import DarkFillQuadraticParams, solve_dark_fill_quadratic
 from glasspool.agents.oracles.fill_paths import cost_of_policy
@@ -37,6 +39,7 @@ from glasspool.agents.oracles.lot_rules import simple_rules
 from glasspool.agents.oracles.vwap_tracking import VwapTrackingParams
 from glasspool.agents.runtime import E9, AdditiveRuntime
 from glasspool.configs.errors import UserError
+from glasspool.configs.oracle_training import OracleTraining, oracle_training
 from glasspool.envs.features import FEATURES, N_GLOBAL
 from glasspool.envs.market import Market, step_proposals, stream_key
 from glasspool.envs.vector_env import ACTION_BOUND, EpisodeBatch
@@ -233,7 +236,7 @@ def test_the_training_environment_pays_what_the_exact_evaluation_says(case: str)
     """A policy with random functions, on the observations and rewards that it would learn from."""
     params = PROBLEMS[case].params
     policy = random_policy(params)
-    env = StateVecEnv(EpisodeBatch(Market(market_of(params)), N_ORDERS, seed=2, stream="test"))
+    env = StateVecEnv(EpisodeBatch(Market(market_of(params)), N_ORDERS, seed=2, stream="test"), params)
     obs = env.reset()
     opening = obs[0, N_GLOBAL:].copy()
     total, running = np.zeros(N_ORDERS), np.ones(N_ORDERS, bool)
@@ -273,19 +276,40 @@ def test_the_rewards_of_an_order_add_up_to_minus_its_cost(case: str) -> None:
 # --------------------------------------------------------------------------------------------- learning, tables
 
 
+SHORT = oracle_training().model_dump()
+SHORT["ppo"]["decisions"], SHORT["search"]["decisions"] = 15_000, 60_000
+
+
 def test_a_short_run_learns_most_of_what_there_is_to_learn_and_is_a_function_of_its_seed() -> None:
-    """30,000 decisions on O1: the start costs 47 % over the optimum."""
-    params = PROBLEMS["O1"].params
-    costs = [exact_cost(params, train_policy(params, "additive", seed, steps=30_000)) for seed in (1, 1, 2)]
+    """On O1: the start costs 47 % over the optimum."""
+    params, settings = PROBLEMS["O1"].params, OracleTraining.model_validate(SHORT)
+    costs = [exact_cost(params, train_policy(params, "additive", seed, settings)) for seed in (1, 1, 2)]
     assert costs[0] == costs[1] != costs[2]
     assert max(costs) < 1.30 * optimum_of(params)
+
+
+@pytest.mark.parametrize("name", sorted(PROBLEMS))
+def test_the_functions_that_are_learned_are_those_of_the_features_that_move(name: str) -> None:
+    params = PROBLEMS[name].params
+    core = EpisodeBatch(Market(market_of(params)), 200, seed=1)
+    view, rng, seen = ProblemView(core.market.rules, params), np.random.default_rng(1), []
+    core.reset()
+    while (running := core.batch.order["active"] == 1).any():
+        seen.append(view(core.batch, core.obs)[running])
+        core.step(rng.normal(0, 1, (200, 1 + len(core.market.routes))))
+    moved = np.concatenate(seen).std(axis=0) > 1e-9
+    named = {feature.name for feature, moves in zip(FEATURES, moved[: len(FEATURES)], strict=False) if moves}
+    assert not moved[N_GLOBAL:].any() and named <= set(moving_features(params))
+    assert {"time_left_frac", "remaining_frac", "log_due_slices"} <= named
+    assert ("imbalance_signed" in named) == (name in ("O10-seen", "O10-fills"))
+    assert set(moving_features(params)) <= {feature.name for feature in FEATURES}
 
 
 def test_the_table_holds_the_contract_keys_and_resumes_from_finished_seeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(oracle_runs, "ProcessPoolExecutor", Inline)
-    monkeypatch.setattr(oracle_runs, "train_policy", lambda params, policy, seed: optimal_but(params, seed))
+    monkeypatch.setattr(oracle_runs, "train_policy", lambda params, policy, seed, *_: optimal_but(params, seed))
     seen: list[int] = []
     (row,) = oracle_table(["o9 m1"], "additive", [1, 2, 3], tmp_path, lambda result: seen.append(result["seed"]))
     assert row["problem"] == "O9-M1" and row["policy"] == "additive" and row["seeds"] == [1, 2, 3] == sorted(seen)
@@ -299,7 +323,7 @@ def test_the_table_holds_the_contract_keys_and_resumes_from_finished_seeds(
     assert row["gap_percent"] == pytest.approx(100 * (row["learned_mean"] / row["optimum"] - 1))
     assert row["passed"] == (row["gap_percent"] <= 0.5)
 
-    def never(params: OracleParams, policy: str, seed: int) -> TableScores:
+    def never(*_: Any) -> TableScores:
         raise AssertionError("a finished seed was trained again")
 
     monkeypatch.setattr(oracle_runs, "train_policy", never)
@@ -352,7 +376,9 @@ def test_a_kind_that_is_not_solved_is_refused_with_the_kinds_that_are(tmp_path: 
 
 
 def test_names_stand_for_problems_with_their_marks() -> None:
-    assert [p.name for p in problems_of(["all"])] == ["O1", "O2-1", "O2-3", "O3-0", "O3-1", *LOT_CASES]
+    assert [p.name for p in problems_of(["all"])] == [
+        "O1", "O2-1", "O2-3", "O3-0", "O3-1", *LOT_CASES, "O10-seen", "O10-fills", "O10-never",
+    ]  # fmt: skip
     assert [p.name for p in problems_of(["o9"])] == list(LOT_CASES)
     assert [p.mark_percent for p in problems_of(["O1", "O9_M1", "O9 M3"])] == [1.0, 0.5, 0.25]
     with pytest.raises(UserError, match="O99: no such problem. Give all, O9, O1, O2-1"):

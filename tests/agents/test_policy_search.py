@@ -1,0 +1,124 @@
+"""Policy search in pairs: its gradient is that of the exact cost, its pairs share their tapes, and it can be stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+
+from glasspool.agents.additive import ScorePolicy
+from glasspool.agents.oracle_markets import OracleParams, market_of
+from glasspool.agents.oracle_problems import PROBLEMS
+from glasspool.agents.oracle_runs import exact_cost
+from glasspool.agents.oracle_views import ProblemView
+from glasspool.agents.policies import snapshot
+from glasspool.agents.policy_search import PairedSearch, actor_parameters, pair_gradient, rounds_of
+from glasspool.configs.errors import UserError
+from glasspool.configs.experiment import SearchConfig
+from glasspool.envs.market import Market
+from glasspool.envs.vector_env import EpisodeBatch, spaces_of
+
+SMALL = {"rounds": 6, "pairs": 16, "learning_rate": 0.05, "tail_frac": 0.5}
+
+
+def policy_of(market: Market, kind: str, seed: int = 3) -> ScorePolicy:
+    """A policy whose scores differ by state and route; float32, as trained ones are."""
+    th.manual_seed(seed)
+    types = [int(k) for k in market.rules.route_type]
+    policy = ScorePolicy(*spaces_of(market), lambda _: 1e-3, route_types=types, policy=kind, share_venues=False,
+                         monotone=False)  # fmt: skip
+    with th.no_grad():
+        for value in actor_parameters(policy):
+            value += 0.3 * th.randn_like(value)
+    return policy
+
+
+def search_of(params: OracleParams, kind: str = "additive", **changes: Any) -> PairedSearch:
+    market = Market(market_of(params))
+    config = SearchConfig.model_validate(SMALL | changes)
+    return PairedSearch(market, policy_of(market, kind), config, 5, new_view=lambda: ProblemView(market.rules, params))
+
+
+@pytest.mark.parametrize("kind", ["additive", "mlp"])
+def test_the_gradient_is_the_slope_of_the_exact_cost(kind: str) -> None:
+    """O1, whose cost is smooth: along a random direction, against central differences of the sum over all fill paths."""
+    params = PROBLEMS["O1"].params
+    market = Market(market_of(params))
+    policy = policy_of(market, kind)
+    values = actor_parameters(policy)
+    generator = th.Generator().manual_seed(1)
+    direction = [th.randn(value.shape, generator=generator) for value in values]
+    core = EpisodeBatch(market, 8_000, 1, in_half_spreads=True, numbers=list(np.tile(np.arange(4_000), 2)))
+    slopes = []
+    for batch in range(12):
+        seen, weights = pair_gradient(core, policy, ProblemView(market.rules, params), 0.05, np.random.default_rng(batch))
+        scores = policy.mlp_extractor.forward_actor(seen)
+        gradient = th.autograd.grad((scores * weights).sum(), values)
+        slopes.append(float(sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))))
+
+    def cost_at(step: float) -> float:
+        with th.no_grad():
+            for value, d in zip(values, direction, strict=True):
+                value += step * d
+        cost = exact_cost(params, snapshot(policy))
+        with th.no_grad():
+            for value, d in zip(values, direction, strict=True):
+                value -= step * d
+        return cost
+
+    slope, error = np.mean(slopes), np.std(slopes, ddof=1) / np.sqrt(len(slopes))
+    exact = (cost_at(0.01) - cost_at(-0.01)) / 0.02
+    assert abs(exact) > 12 * error  # the comparison has power
+    assert abs(slope - exact) < 4.5 * error + 0.01 * abs(exact)
+
+
+def test_twins_meet_the_same_tape() -> None:
+    """Noise too small to move a lot changes no cost, so no decision has any weight."""
+    params = PROBLEMS["O9-M1"].params
+    search = search_of(params)
+    core = EpisodeBatch(search.market, 64, 1, in_half_spreads=True, numbers=list(np.tile(np.arange(32), 2)))
+    for std, moved in ((1e-9, False), (0.5, True)):
+        view = ProblemView(search.market.rules, params)
+        _, weights = pair_gradient(core, search.policy, view, std, np.random.default_rng(0))
+        assert bool((weights != 0).any()) == moved
+    assert len(np.unique(core.batch.episode["key"])) == 32
+
+
+@pytest.mark.parametrize("kind", ["additive", "mlp"])
+def test_a_stopped_search_goes_on_to_the_same_end(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, path = PROBLEMS["O9-M1"].params, tmp_path / "a.search"
+    whole = search_of(params, kind)
+    whole.run()
+    stopped, step = search_of(params, kind), PairedSearch._step
+
+    def stopping(search: PairedSearch, core: EpisodeBatch, std: float) -> None:
+        if search.round == 4:
+            raise KeyboardInterrupt
+        step(search, core, std)
+
+    monkeypatch.setattr(PairedSearch, "_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(path)
+    monkeypatch.setattr(PairedSearch, "_step", step)
+    resumed = search_of(params, kind)
+    resumed.run(path)
+    for a, b, start in zip(whole.parameters, resumed.parameters, search_of(params, kind).parameters, strict=True):
+        assert th.equal(a, b) and not th.equal(a, start)
+
+
+def test_a_file_of_another_search_is_refused(tmp_path: Path) -> None:
+    params, path = PROBLEMS["O9-M1"].params, tmp_path / "a.search"
+    search_of(params).save(path)
+    for other in (search_of(params, pairs=8), search_of(params, "mlp"), search_of(PROBLEMS["O1"].params)):
+        with pytest.raises(UserError, match="another policy, seed or settings"):
+            other.run(path)
+    path.write_text("nonsense")
+    with pytest.raises(UserError, match="is no saved search"):
+        search_of(params).run(path)
+
+
+def test_rounds_cover_the_decisions_asked_for() -> None:
+    assert rounds_of(10_000, 512, 8) == 2 and rounds_of(8192, 512, 8) == 1 and rounds_of(1, 512, 8) == 1

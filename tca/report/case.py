@@ -38,7 +38,7 @@ def write_case(
     execs = {r["body"]["exec_id"] for r in records if r["type"] == "fill" and r["body"].get("child_id") in child_ids}
     later = [
         r for r in records
-        if r["type"] in ("route_event", "fill", "markout", "lit_outcome")
+        if r["type"] in ("route_event", "fill", "markout", "lit_outcome", "baseline_outcome", "review")
         and (r in own or r["body"].get("child_id") in child_ids or r["body"].get("exec_id") in execs)
     ]  # fmt: skip
     book = ChartBook()

@@ -77,8 +77,8 @@ def test_the_rule_sor_page_has_every_setting_with_its_default() -> None:
         ("environment.md", COMPONENTS),
         ("environment.md", [code for code in MASK_CODES if code]),
         ("rule_sor.md", RULE_CODES),
-        ("explainability.md", RECORD_TYPES),
-        ("explainability.md", list(REASONS)),
+        ("audit.md", RECORD_TYPES),
+        ("audit.md", list(REASONS)),
     ],
 )
 def test_every_name_of_the_code_is_explained(page: str, names: Sequence[str]) -> None:

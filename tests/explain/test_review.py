@@ -150,7 +150,8 @@ CLOSE, REVIEW, OTHER = ("control", {"action": "close"}), ("review", {"text": "x"
     [
         ([REVIEW, CLOSE], None), ([REVIEW, REVIEW, CLOSE], None), ([REVIEW, CLOSE, REVIEW, CLOSE], None),
         ([CLOSE], (7, "AFTER_CLOSE")), ([OTHER, CLOSE], (7, "AFTER_CLOSE")),
-        ([REVIEW, CLOSE, CLOSE], (9, "AFTER_CLOSE")), ([REVIEW, OTHER, CLOSE], (8, "AFTER_CLOSE")), ([REVIEW], (8, "TRUNCATED")),
+        ([REVIEW, CLOSE, CLOSE], (9, "AFTER_CLOSE")), ([REVIEW, OTHER, CLOSE], (8, "AFTER_CLOSE")),
+        ([REVIEW], (8, "TRUNCATED")),
     ],
 )  # fmt: skip
 def test_only_reviews_stand_after_the_close_each_run_of_them_closed(

@@ -73,6 +73,35 @@ class DecisionLog:
         self._checkpointed_records = 0
         self._open = True
 
+    @classmethod
+    def reopened(cls, path: str | Path) -> DecisionLog:
+        """A log that goes on after the records of the whole one at `path`, which `close` replaces.
+
+        The old lines and checkpoints are copied as they are; verify the log first. After a closing record `verify_log`
+        accepts reviews alone.
+        """
+        old = existing_file(path)
+        log = cls(old)
+        try:
+            log._copy(old)
+        except BaseException:
+            log.discard()
+            raise
+        return log
+
+    def _copy(self, old: Path) -> None:
+        raw_line = b""
+        with old.open("rb") as file:
+            for raw_line in file:
+                _write_whole(self._log_file, raw_line)
+                self._log_bytes += len(raw_line)
+                self._frontier.append(raw_line.removesuffix(b"\n"))
+        record = parse_line(raw_line)
+        self._head_hash, self._head_ts_ns = record["hash"], int(record["ts_ns"])
+        if checkpoints_path(old).is_file():
+            _write_whole(self._checkpoint_file, checkpoints_path(old).read_bytes())
+        self._checkpointed_records = self.records
+
     @property
     def records(self) -> int:
         """Records written so far, the close included."""

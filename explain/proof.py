@@ -8,7 +8,7 @@ from pathlib import Path
 from ..configs.errors import UserError
 from .canonical import Record, canonical_bytes
 from .decision_log import read_log
-from .merkle import consistency_proof, inclusion_proof, merkle_root
+from .merkle import consistency_proof, inclusion_proof, merkle_root, verify_consistency
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,52 @@ def find_case(log: str | Path, decision_id: str) -> Case:
     return Case(records[index], records, proof)
 
 
-def log_consistency(log: str | Path, old_size: int) -> list[str]:
-    """Proof that the log still begins with the `old_size` records of an older checkpoint; check: verify_consistency.
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """Whether a log begins with an older state of it; roots and proof are hex (RFC 6962, 2.1.2)."""
+
+    ok: bool
+    old_size: int
+    old_root: str
+    new_size: int
+    new_root: str
+    proof: tuple[str, ...]
+
+    @property
+    def message(self) -> str:
+        """One sentence for people."""
+        if self.ok:
+            return (
+                f"the {self.new_size} records begin with the {self.old_size} of the older state, unchanged; root then "
+                f"{self.old_root}, now {self.new_root}; proof of {len(self.proof)} hashes"
+            )
+        if self.new_size < self.old_size:
+            return f"the log has {self.new_size} records, the older state had {self.old_size}: its tail is missing"
+        return f"the first {self.old_size} records are not those of the older state, whose root is {self.old_root}"
+
+
+def prove_consistency(old: str | Path, new: str | Path) -> Consistency:
+    """Whether the log `new` begins with `old`, an earlier copy of it or of its checkpoints (of which the last counts).
 
     Raises:
-        UserError: no such file, a line that is no record, or a size that the log does not reach.
+        UserError: no such file, a line that is no record, or an empty older state.
     """
-    return consistency_proof([canonical_bytes(r) for r in read_log(log)], old_size)
+    size, root = _older_state(old)
+    lines = [canonical_bytes(r) for r in read_log(new)]
+    now = merkle_root(lines)
+    if not 1 <= size <= len(lines):
+        return Consistency(False, size, root, len(lines), now, ())
+    proof = consistency_proof(lines, size)
+    holds = verify_consistency(size, root, len(lines), now, proof)
+    return Consistency(holds, size, root, len(lines), now, tuple(proof))
+
+
+def _older_state(old: str | Path) -> tuple[int, str]:
+    """(records, root) of a log, or of the last line of a checkpoint file."""
+    records = list(read_log(old))
+    if not records:
+        raise UserError(f"{old}: holds no record. Name an older copy of the log, or of its checkpoints.")
+    size, root = records[-1].get("size"), records[-1].get("root")
+    if isinstance(size, int) and isinstance(root, str):
+        return size, root
+    return len(records), merkle_root(canonical_bytes(r) for r in records)

@@ -34,7 +34,7 @@ REASONS = {
     "SEQUENCE": "the record's number is not its position: a record was deleted, inserted, repeated or moved",
     "PREV_MISMATCH": "the chain breaks here: the record was edited and hashed anew, or a forged one was put in",
     "TRUNCATED": "the log does not end here with a closing record that counts what is present: its tail is missing",
-    "AFTER_CLOSE": "the record stands after the closing record",
+    "AFTER_CLOSE": "the record stands after the closing record and is no review",
     "ROOT_MISMATCH": "the log is not the one of its checkpoints: from here on it may have been written anew",
     "BAD_CHECKPOINT": "the records are in order, but the checkpoint file is damaged",
     "REDECIDE_MISMATCH": "the policy does not decide again what the record says",
@@ -128,7 +128,9 @@ class _Walk:
         self._checkpoints = checkpoints
         self._redecide = redecide
         self._last: Record | None = None
-        self._first_close: int | None = None
+        self._closed = False
+        self._open_reviews = False
+        self._after_close: int | None = None  # the first record that may not stand where it does
 
     def first_finding(self, lines: Iterator[bytes]) -> _Finding | None:
         for position, raw_line in enumerate(lines):
@@ -147,8 +149,7 @@ class _Walk:
                 return finding
             self.frontier.append(line)
             self._last = record
-            if self._first_close is None and _is_close(record):
-                self._first_close = position
+            self._note_close(position, record)
         return self._check_end() or self._check_checkpoint() or self._check_nothing_after_close()
 
     def _check_record(self, position: int, line: bytes, record: Record) -> _Finding | None:
@@ -198,11 +199,19 @@ class _Walk:
         longest = self._checkpoints[-1].size if self._checkpoints else 0
         return None if closed and size >= longest else _Finding(size, "TRUNCATED")
 
+    def _note_close(self, position: int, record: Record) -> None:
+        """A log closes once: only reviews may follow, each run of them under a closing record of its own."""
+        if self._closed and self._after_close is None:
+            reopens = record["type"] == "review"
+            closes = _is_close(record) and self._open_reviews
+            if not reopens and not closes:
+                self._after_close = position
+            self._open_reviews = reopens
+        self._closed = self._closed or _is_close(record)
+
     def _check_nothing_after_close(self) -> _Finding | None:
-        """A second closing record would satisfy the check of the end; a log closes once."""
-        if self._first_close is None or self._first_close == self.frontier.size - 1:
-            return None
-        return _Finding(self._first_close + 1, "AFTER_CLOSE")
+        """Another closing record would satisfy the check of the end."""
+        return None if self._after_close is None else _Finding(self._after_close, "AFTER_CLOSE")
 
 
 def _is_close(record: Record) -> bool:

@@ -23,6 +23,8 @@ app = typer.Typer(
 audit = typer.Typer(help="Check and read decision logs.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
 
+Json = Annotated[str | None, typer.Option("--json", help="Also write the table's numbers to this file (- for stdout).")]
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -70,6 +72,6 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_USER_ERROR)
 
 
-from . import commands  # noqa: E402  the commands register themselves on `app` and `audit`
+from . import audit_commands, commands  # noqa: E402  the commands register themselves on `app` and `audit`
 
-__all__ = ["app", "audit", "commands", "main"]
+__all__ = ["Json", "app", "audit", "audit_commands", "commands", "main"]

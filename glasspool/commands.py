@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli import app, audit
+from .cli import Json, app
 
-Json = Annotated[str | None, typer.Option("--json", help="Also write the table's numbers to this file (- for stdout).")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c. May be repeated.")]
 MAX_SEED = 2**32 - 1
@@ -159,58 +158,6 @@ def explain(
     path = jobs.explain_job(bundle, market=market, orders=orders, seed=seed, out=out)
     again = f" --bundle {bundle}" if (bundle / "manifest.json").is_file() else ""
     typer.echo(f"log: {path}\ncheck it: glasspool audit verify {path}{again}")
-
-
-@audit.command("verify")
-def audit_verify(
-    log: Annotated[Path, typer.Argument(help="decisions.jsonl")],
-    bundle: Annotated[Path | None, typer.Option(help="Also re-decide every record with this bundle.")] = None,
-    json_file: Json = None,
-) -> None:
-    """Check a log's hash chain; with a bundle also re-decide and compare every record. Exit 1 names the bad one."""
-    from dataclasses import asdict
-
-    from .agents.bundle import load_bundle
-    from .agents.redecision import Redecider
-    from .explain.verification import verify_log
-
-    verdict = verify_log(log)  # the chain first: a damaged log inside the bundle must be named, not refused with it
-    decided = "decisions not decided again (no --bundle)"
-    if verdict.ok and bundle is not None:
-        loaded = load_bundle(bundle)
-        verdict = verify_log(log, redecide=Redecider(loaded))
-        decided = f"every decision made again by {loaded.policy_id}: equal"
-    if json_file is not None:
-        from .console import write_json
-
-        write_json(json_file, asdict(verdict))
-    if json_file != "-":
-        typer.echo(f"{verdict.message}; {decided}" if verdict.ok else verdict.message)
-    if not verdict.ok:
-        raise typer.Exit(1)
-
-
-@audit.command("show")
-def audit_show(
-    log: Annotated[Path, typer.Argument(help="decisions.jsonl")],
-    decision_id: Annotated[str, typer.Argument(metavar="ID", help="Decision, such as P-0-0007.")],
-    out: Annotated[Path, typer.Option(help="Page to write.")] = Path("case.html"),
-) -> None:
-    """Write one decision as a self-contained page, with proof that it is in the log. Exit 1: the log is not whole."""
-    from dataclasses import asdict
-
-    from .explain.proof import find_case
-    from .explain.verification import verify_log
-    from .tca.report import write_case
-
-    verdict = verify_log(log)
-    if not verdict.ok:  # a page from a damaged log would lend it credit
-        typer.echo(verdict.message)
-        raise typer.Exit(1)
-    case = find_case(log, decision_id)
-    proof = asdict(case.proof) | {"steps": case.proof.steps()}
-    page = write_case(out, case.records, case.record, proof=proof, verdict=verdict.message)
-    typer.echo(f"open: {page}")
 
 
 @app.command()

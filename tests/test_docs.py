@@ -85,8 +85,8 @@ def test_the_strong_sor_s_table_has_every_key_with_its_off_value() -> None:
         ("environment.md", [code for code in MASK_CODES if code]),
         ("rule_sor.md", RULE_CODES),
         ("allocators.md", [*ALLOCATORS, "kratz_schoeneborn", "twap_lit"]),
-        ("explainability.md", RECORD_TYPES),
-        ("explainability.md", list(REASONS)),
+        ("audit.md", RECORD_TYPES),
+        ("audit.md", list(REASONS)),
     ],
 )
 def test_every_name_of_the_code_is_explained(page: str, names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
-from .decision import Record, explain_decision, has_scores
+from .decision import Record, explain_decision
 from .page import ChartBook, render_template, waterfalls, write_page
 
 
@@ -24,21 +24,19 @@ def write_case(
         verdict: what verification of the log said.
 
     Raises:
-        UserError: the folder of `out` does not exist, or no route was scored in the decision.
+        UserError: the folder of `out` does not exist.
     """
     out = Path(out)
     if out.is_dir() or not out.resolve().parent.is_dir():
         raise UserError(f"{out}: name a file in a folder that exists, such as case.html.")
     body = record["body"]
-    if not has_scores(body):
-        raise UserError(f"{body.get('decision_id')}: every route was masked, so there is no score to show.")
     decision = explain_decision(records, record, "")
     child_ids = {c.get("child_id") for c in body.get("released", [])}
     own = [r for r in records if r["body"].get("decision_id") == body["decision_id"]]
     execs = {r["body"]["exec_id"] for r in records if r["type"] == "fill" and r["body"].get("child_id") in child_ids}
     later = [
         r for r in records
-        if r["type"] in ("route_event", "fill", "markout", "lit_outcome")
+        if r["type"] in ("route_event", "fill", "markout", "lit_outcome", "baseline_outcome", "review")
         and (r in own or r["body"].get("child_id") in child_ids or r["body"].get("exec_id") in execs)
     ]  # fmt: skip
     book = ChartBook()

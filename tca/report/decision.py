@@ -99,7 +99,7 @@ def tell_decision(records: Sequence[Record]) -> Decision | None:
 
 
 def explain_decision(records: Sequence[Record], picked: Record, choice_rule: str) -> Decision:
-    """One decision told; it needs a scored route (`has_scores`)."""
+    """One decision told; without scores where no route had one (all masked, or a feature that is no number)."""
     parents = {r["body"].get("parent_id"): r["body"] for r in records if r["type"] == "parent"}
     children, fills = _events(records)
     body = picked["body"]
@@ -130,11 +130,6 @@ def _events(records: Sequence[Record]) -> tuple[Mapping[str, list[Record]], Mapp
     return children, fills
 
 
-def has_scores(body: Record) -> bool:
-    """Whether any route was scored; none is when all are masked."""
-    return bool(_scored(body))
-
-
 def _scored(body: Record) -> list[Record]:
     """Scored routes, best first. Pace has a score too but is no route."""
     scored = [c for c in body.get("candidates", []) if c.get("score_e9") is not None and ":" in str(c.get("route"))]
@@ -142,9 +137,12 @@ def _scored(body: Record) -> list[Record]:
 
 
 def _ranked(body: Record) -> tuple[Record, Record | None]:
-    """The chosen route (largest released score) and its rival: the best lit route, else the runner-up."""
+    """The chosen route (largest released score) and its rival: the best lit route, else the runner-up.
+
+    Of a decision that the rule SOR took: as the policy ranks them. It needs a scored route.
+    """
     scored = _scored(body)
-    released = {r.get("route") for r in body.get("released", [])}
+    released = set() if body.get("fallback") else {r.get("route") for r in body.get("released", [])}
     chosen = next((c for c in scored if c["route"] in released), scored[0])
     others = [c for c in scored if c["route"] != chosen["route"]]
     lit = [c for c in others if str(c["route"]).endswith((":take", ":post"))]
@@ -154,8 +152,10 @@ def _ranked(body: Record) -> tuple[Record, Record | None]:
 
 
 def _scores(body: Record) -> list[Score]:
+    if not _scored(body):
+        return []
     chosen, rival = _ranked(body)
-    scores = [_score("Chosen", chosen)]
+    scores = [_score("The policy's own choice, not sent" if body.get("fallback") else "Chosen", chosen)]
     if rival is not None:
         is_lit = str(rival["route"]).endswith((":take", ":post"))
         scores.append(_score("Best lit route" if is_lit else "Runner-up", rival))
@@ -186,11 +186,17 @@ def _what(record: Record, parent: Record | None) -> str:
         order = f"{order} ({side} {parent.get('ordered_shares', 0):,} {parent.get('symbol', 'shares')})"
     left = body.get("remaining_shares")
     remaining = f", with {left:,} shares left" if isinstance(left, int) else ""
-    return f"At {time}{remaining} of {order}, the policy sent {sent}."
+    who = "the rule-based SOR, in the policy's place," if body.get("fallback") else "the policy"
+    return f"At {time}{remaining} of {order}, {who} sent {sent}."
 
 
 def _why(body: Record) -> str:
+    if body.get("fallback"):
+        return _why_not_the_policy(body)
     reasons = [REASON_WORDS.get(str(r.get("code")), str(r.get("code"))) for r in body.get("reasons", [])]
+    if not _scored(body):
+        codes = ", ".join(str(r.get("code")) for r in body.get("reasons", []))
+        return f"No route was open ({codes}), so none has a score."
     chosen, rival = _ranked(body)
     text = f"{chosen['route']} had the highest score, {number(chosen['score_e9'] / 1e9, 3)}"
     if rival is not None:
@@ -200,21 +206,40 @@ def _why(body: Record) -> str:
     return text + "."
 
 
+def _why_not_the_policy(body: Record) -> str:
+    """Which feature handed the decision over, and what the policy would have sent."""
+    outside = [c for c in body.get("controls", []) if c.get("outcome") == "fallback"]
+    told = "; ".join(
+        f"{c.get('feature')}{' of ' + str(c['route']) if c.get('route') else ''} was {c.get('seen')}, training knew "
+        f"{' to '.join(map(str, c.get('limit', [])))}"
+        for c in outside
+    )
+    orders = body["fallback"].get("policy_orders")
+    if orders is None:
+        return f"The policy could not decide: {told}."
+    own = ", ".join(f"{o.get('shares', 0):,} to {o.get('route')}" for o in orders) or "nothing"
+    return f"The policy was not asked to: {told}. It would have sent {own}."
+
+
 def _baseline(body: Record) -> str:
     baseline = body.get("baseline") or {}
+    reasons = ", ".join(REASON_WORDS.get(str(c), str(c)) for c in baseline.get("reasons", [])) or "no reason given"
     if not baseline.get("top"):
+        return f"The rule-based SOR sends nothing ({reasons})." if body.get("fallback") else ""
+    votes = f" with {number(baseline['votes'], 0, sign=True)} votes" if isinstance(baseline.get("votes"), int) else ""
+    if body.get("fallback"):
+        return f"It led with {baseline['top']}{votes} ({reasons})."
+    if not _scored(body):
         return ""
     chosen, _ = _ranked(body)
     same = "the same route" if baseline["top"] == chosen["route"] else "another route"
-    reasons = ", ".join(REASON_WORDS.get(str(c), str(c)) for c in baseline.get("reasons", []))
-    votes = f" with {number(baseline['votes'], 0, sign=True)} votes" if isinstance(baseline.get("votes"), int) else ""
-    return f"The rule-based SOR would have led with {baseline['top']}{votes} ({reasons or 'no reason given'}): {same}."
+    return f"The rule-based SOR would have led with {baseline['top']}{votes} ({reasons}): {same}."
 
 
 def _controls(body: Record) -> list[str]:
     return [
         f"Control {c.get('code')} stepped in ({c.get('outcome')}: limit {c.get('limit')}, seen {c.get('seen')})."
-        for c in body.get("controls", [])
+        for c in body.get("controls", []) if c.get("outcome") != "fallback"
     ]
 
 
@@ -240,7 +265,8 @@ def _candidates(body: Record) -> list[dict[str, str]]:
     return [
         {
             "route": str(c.get("route")),
-            "score": number(c["score_e9"] / 1e9, 3) if c.get("score_e9") is not None else "masked",
+            "score": number(c["score_e9"] / 1e9, 3) if c.get("score_e9") is not None
+            else "masked" if c.get("masks") else "\N{EN DASH}",
             "weight": percent(c["weight_ppm"] / 1e6) if c.get("weight_ppm") is not None else "\N{EN DASH}",
             "p_fill": percent(c["p_fill_ppm"] / 1e6) if c.get("p_fill_ppm") is not None else "\N{EN DASH}",
             "shares": f"{released[c.get('route')]:,}" if c.get("route") in released else "\N{EN DASH}",

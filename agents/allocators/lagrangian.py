@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...envs.compiled import compiled
+from ...envs.compiled import compiled, leaf
+
+LEAST_CHANCE = 0.1
 
 
 @compiled
@@ -35,11 +37,20 @@ def split(state: np.ndarray, value: np.ndarray, volume: float, lots: np.ndarray)
             lots[i] = volume * (state[0, i, 0] / total if total > 0.0 else 1.0 / n_open)
 
 
-@compiled
-def learn(state: np.ndarray, value: np.ndarray, sent: np.ndarray, filled: np.ndarray) -> None:
-    """r_i += gamma_t (rho_i 1{all of sent filled} - mean over pools), projected; gamma_t = (20 + t)^-0.7.
+@leaf
+def _full(rho: float, sent: float, filled: float, chance: float) -> float:
+    return rho / max(chance, LEAST_CHANCE) if sent > 0.0 and filled >= sent else 0.0
 
-    rho = value, the largest 1. A pool that was sent nothing says nothing: it neither moves nor enters the mean.
+
+@compiled
+def learn(
+    state: np.ndarray, value: np.ndarray, sent: np.ndarray, filled: np.ndarray, chance: np.ndarray
+) -> None:  # fmt: skip
+    """r_i += gamma_t (rho_i 1{all of sent filled} / chance_i - mean over pools), projected; gamma_t = (20 + t)^-0.7.
+
+    rho = value, the largest 1. `chance` (P,): that the pool was sent anything, 1 where parts of lots can be sent. In
+    whole lots a pool whose part is below one is asked now and then only; dividing by the chance keeps the mean right
+    (at most by LEAST_CHANCE, so that one fill does not decide all). Pools without a chance do not enter the mean.
     """
     best, mean, n = 0.0, 0.0, 0
     for i in range(value.shape[0]):
@@ -47,17 +58,16 @@ def learn(state: np.ndarray, value: np.ndarray, sent: np.ndarray, filled: np.nda
     if best <= 0.0:
         return
     for i in range(value.shape[0]):
-        if value[i] > 0.0 and sent[i] > 0.0:
-            mean += value[i] / best if filled[i] >= sent[i] else 0.0
+        if value[i] > 0.0 and chance[i] > 0.0:
+            mean += _full(value[i] / best, sent[i], filled[i], chance[i])
             n += 1
     if n == 0:
         return
     step = (20.0 + state[1, 0, 0]) ** -0.7
     state[1, 0, 0] += 1.0
     for i in range(value.shape[0]):
-        if value[i] > 0.0 and sent[i] > 0.0:
-            full = value[i] / best if filled[i] >= sent[i] else 0.0
-            state[0, i, 0] += step * (full - mean / n)
+        if value[i] > 0.0 and chance[i] > 0.0:
+            state[0, i, 0] += step * (_full(value[i] / best, sent[i], filled[i], chance[i]) - mean / n)
     project(state[0, :, 0])
 
 

@@ -46,7 +46,8 @@ class Game:
         tail = tails(self.pools, self.volume + 1)
         at = np.arange(self.volume + 2)
         filled = np.concatenate([np.zeros((len(self.pools), 1)), np.cumsum(tail, axis=1)], axis=1)
-        return np.sum([np.interp(splits[:, i], at, filled[i]) for i in range(len(self.pools))], axis=0)
+        by_pool = [np.interp(splits[:, i], at, filled[i]) for i in range(len(self.pools))]
+        return np.asarray(np.sum(by_pool, axis=0))
 
 
 class Player:
@@ -107,7 +108,7 @@ class Lagrangian(Player):
         lagrangian.split(self.state, self.value, float(self.volume), self.lots)
 
     def learn(self, filled: Floats) -> None:
-        lagrangian.learn(self.state, self.value, self.lots, filled)
+        lagrangian.learn(self.state, self.value, self.lots, filled, np.minimum(1.0, np.ceil(self.lots)))
 
 
 class Reinforcement(Player):

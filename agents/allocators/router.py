@@ -129,7 +129,8 @@ def propose_all(
             if rule == _GANCHEV or rule == _THOMPSON:
                 kaplan_meier.learn(state, sent, filled)
             elif rule == _LLP:
-                lagrangian.learn(state, value, sent, filled)
+                lagrangian.split(state, value, float(seen.lots), lots)  # the parts before they were rounded
+                lagrangian.learn(state, value, sent, filled, np.minimum(lots, 1.0))
             else:
                 rate = math.sqrt(math.log(max(2.0, n_pools)) / ep.n_slots)
                 exponentiated_gradient.learn(state, value, seen.lots, filled, rate)
@@ -165,6 +166,7 @@ def propose_all(
             weights[e, take_route] = take / work[e]
             for i in range(n_pools):
                 weights[e, route[i]] = lots[i] * lot / work[e]
+        work[e] = min(work[e], float(order.remaining_shares))
 
 
 class AllocatorRouter:
@@ -178,6 +180,10 @@ class AllocatorRouter:
         self._behind_s, self._max_slices = behind_s, max_slices
         self._key = key_of(f"glasspool/{rule}")
         self._market: Market | None = None
+        self._route = np.zeros(0, np.int64)
+        self._carried, self._known = np.zeros((0, 2, 0, LOTS)), np.zeros(0, np.bool_)  # by stock class
+        self._memory = np.zeros(0, MEMORY)  # by row, with the next two
+        self._totals, self._states = np.zeros((0, 2, 0), np.int64), np.zeros((0, 2, 0, LOTS))
 
     def propose(self, market: Market, b: Batch, obs: Floats, work: Floats, weights: Floats) -> None:
         if self._market is not market:

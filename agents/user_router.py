@@ -11,7 +11,7 @@ import inspect
 import os
 import sys
 import traceback
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,8 +165,7 @@ def _made(name: str, made_of: Any) -> Proposer:
         raise UserError(
             f"{name}: propose{inspect.signature(propose)} does not take the five arguments of a router. Write {wanted}."
         ) from error
-    proposer_: Proposer = proposer
-    return proposer_
+    return cast(Proposer, proposer)
 
 
 __all__ = ["Proposer", "UserRouter", "check_proposal", "is_user_router", "user_router"]

@@ -200,6 +200,9 @@ def test_a_venue_veto_takes_out_one_order_type_of_a_pool(day: Market) -> None:
     desk = Desk(day, order_type_by="net_value").pool("XQDB", 0, 0.0).pool("XQDA", 3_000, -0.8, (0,))
     desk.pool("XQDA", 1_200, -0.1, (1,)).decide()
     assert set(desk.weights) == {"XQDA:rest", "XQLA:post"}
+    assert desk.router.votes[0, day.venues.index("XQDA")] == 1  # the better of the two
+    desk.pool("XQDA", 600, -0.1, (0,)).pool("XQDA", 3_000, -0.8, (1,)).decide()
+    assert set(desk.weights) == {"XQDA:ping", "XQLA:post"}
     assert desk.router.votes[0, day.venues.index("XQDA")] == 1
 
 

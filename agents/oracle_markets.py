@@ -31,7 +31,8 @@ from .oracles.dark_fill import DarkFillQuadraticParams
 from .oracles.lot_problem import LotRoutingParams
 from .oracles.vwap_tracking import VwapTrackingParams
 
-OracleParams = DarkFillQuadraticParams | DarkFillAdverseParams | VwapTrackingParams | LotRoutingParams
+FillParams = DarkFillQuadraticParams | DarkFillAdverseParams | VwapTrackingParams
+OracleParams = FillParams | LotRoutingParams
 FloatArray = npt.NDArray[np.float64]
 
 LIT_VENUE = "XQLA"

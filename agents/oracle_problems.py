@@ -98,7 +98,7 @@ def problems_of(names: Sequence[str]) -> list[Problem]:
             found[Path(name).stem] = Problem(Path(name).stem, params, mark)
             continue
         plain = re.sub("[^A-Z0-9]", "", name.upper())
-        of_name = [p for p in PROBLEMS if plain == "ALL" or plain in (p.replace("-", ""), p.split("-")[0])]
+        of_name = [p for p in PROBLEMS if plain == "ALL" or plain in (p.replace("-", "").upper(), p.split("-")[0])]
         if not of_name:
             raise UserError(f"{name}: no such problem. Give all, O9, {', '.join(PROBLEMS)}, or a problem file (.yaml).")
         found |= {p: PROBLEMS[p] for p in of_name}

@@ -274,7 +274,9 @@ def _digits(value: object) -> str | None:
 def oracle(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="O1, O2-1, O2-3, O3-0, O3-1, O9-M1 ... O9-M4, O2, O3, O9 or all (the default)."),
+        typer.Argument(
+            help="O1, O2-1, O2-3, O3-0, O3-1, O9-M1 ... O9-M4, O10-seen, O10-fills, O10-never, O2, O3, O9, O10, all."
+        ),
     ] = None,
     policy: Annotated[str, typer.Option(help="additive or mlp.")] = "additive",
     seeds: Annotated[int, typer.Option(min=1, help="Training seeds.")] = 5,
@@ -299,8 +301,8 @@ def oracle(
     rows: list[dict[str, Any]] = oracle_runs.oracle_table(
         [*(names or []), *map(str, problem or [])] or ["all"], policy, list(range(1, seeds + 1)), out, typer.echo
     )
-    columns = ["problem", "policy", "optimum", "learned_mean", "gap_percent", "gap_ci95_percent", "best_simple_rule",
-               "seconds_per_seed", "passed"]  # fmt: skip
+    columns = ["problem", "policy", "optimum", "learned_mean", "gap_percent", "gap_ci95_percent", "pass_mark_percent",
+               "best_simple_rule", "action_regret_percent", "seconds_per_seed", "passed"]  # fmt: skip
     cells = [[str(r[c]) if isinstance(r[c], (list, tuple)) else r[c] for c in columns] for r in rows]
     print_table("gap to the optimum", columns, cells)
     if json_file is not None:

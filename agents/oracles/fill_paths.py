@@ -7,7 +7,7 @@ Its cost is q X^2 + lam_n x^2 + gamma (filled y) + phi (X_after - R_{n+1})^2. Th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...configs.errors import UserError
 
@@ -75,6 +75,35 @@ def cost_of_policy(problem: FillProblem, policy: DarkFillPolicy) -> float:
             )
         law = law_after
     return cost + sum(prob * (problem.q + problem.lam[-1]) * remaining**2 for remaining, prob in law.items())
+
+
+def regrets_on_paths(problem: FillProblem, policy: DarkFillPolicy, best: DarkFillPolicy) -> list[tuple[float, float]]:
+    """(probability, regret) of every decision of `policy` on its fill paths, slot by slot.
+
+    Regret: what the decision costs above that of `best`, if `best` decides everything after it.
+    """
+    regrets, law = [], {problem.x0: 1.0}
+    for slot in range(problem.n_slots - 1):
+        rest = replace(problem, lam=problem.lam[slot:], target=problem.target[slot:])
+        law_after: dict[float, float] = {}
+        for remaining, prob in law.items():
+            if remaining <= 0:
+                continue
+            lit, dark = policy(slot, remaining)
+
+            def once(later: int, left: float, slot: int = slot) -> tuple[float, float]:
+                return (policy if later == 0 else best)(slot + later, left)
+
+            def always(later: int, left: float, slot: int = slot) -> tuple[float, float]:
+                return best(slot + later, left)
+
+            here = replace(rest, x0=remaining)
+            regrets.append((prob, cost_of_policy(here, once) - cost_of_policy(here, always)))
+            unfilled = max(remaining - lit, 0.0)
+            for after, branch_prob in ((unfilled, 1 - problem.p), (max(unfilled - dark, 0.0), problem.p)):
+                law_after[after] = law_after.get(after, 0.0) + prob * branch_prob
+        law = law_after
+    return regrets
 
 
 def best_catch_up_cost(problem: FillProblem) -> float:

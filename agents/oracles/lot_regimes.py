@@ -90,25 +90,69 @@ def evaluate_lot_regimes(params: LotRoutingParams, actions: IntArray) -> float:
     Raises:
         UserError: as `propagate_lot_policy`.
     """
-    chain, revealing = belief_chain(params), params.revealing_pool()
-    by_belief = [checked_actions(params, actions[:, i]) for i in range(len(chain.prob))]
+    chain = belief_chain(params)
     values = np.tile(leftover_cost(params), (len(chain.prob), 1))
     for slot in range(len(params.u) - 1, -1, -1):
-        before, lit, track = np.empty_like(values), lit_cost(params, slot), tracking_cost(params, slot)
-        for i, calm in enumerate(chain.prob):
-            pools = params.in_regime(float(calm)).pools
-            others = pools[:revealing] + pools[revealing + 1 :]
-            unseen, seen = (v + track for v in continuations(params, chain, i, values))
-            for left in range(params.lots + 1):
-                x, *orders = by_belief[i][slot, left]
-                shown_prob, shown_charge = fills_law([pools[revealing]], [orders[revealing]])
-                other_prob, other_charge = fills_law(others, orders[:revealing] + orders[revealing + 1 :])
-                before[i, left] = lit[x] + shown_charge + other_charge
-                for fill, prob in enumerate(shown_prob):
-                    after, most = (seen if fill else unseen), left - x - fill
-                    before[i, left] += prob * (other_prob[::-1] @ after[most - len(other_prob) + 1 : most + 1])
-        values = before
+        values = _action_values(params, chain, slot, actions, values)
     return float(sum(prob * values[i, -1] for i, prob in chain.start))
+
+
+def regime_action_regret(params: LotRoutingParams, actions: IntArray) -> FloatArray:
+    """Q*(t, belief, q, action) - V*(t, belief, q), (n_slots, B, lots + 1): as `action_regret` of O9.
+
+    Raises:
+        UserError: as `propagate_lot_policy`.
+    """
+    chain, best = belief_chain(params), solve_lot_regimes(params).V
+    chosen = [_action_values(params, chain, slot, actions, best[slot + 1]) for slot in range(len(params.u))]
+    return np.stack(chosen) - best[:-1]
+
+
+def propagate_lot_regimes(params: LotRoutingParams, actions: IntArray) -> FloatArray:
+    """Pr[belief state, q lots left before slot t] under a policy, (n_slots, B, lots + 1).
+
+    Raises:
+        UserError: as `propagate_lot_policy`.
+    """
+    chain, revealing = belief_chain(params), params.revealing_pool()
+    law = np.zeros((len(params.u) + 1, len(chain.prob), params.lots + 1))
+    for i, prob in chain.start:
+        law[0, i, -1] = prob
+    # where each belief state goes: transposes of what `continuations` averages
+    moves = [continuations(params, chain, i, np.eye(len(chain.prob))) for i in range(len(chain.prob))]
+    for slot in range(len(params.u)):
+        for i, left in np.argwhere(law[slot] > 0):
+            x, *orders = checked_actions(params, actions[:, i])[slot, left]
+            others = params.pools[:revealing] + params.pools[revealing + 1 :]
+            shown_prob, _ = fills_law([params.pools[revealing]], [orders[revealing]])
+            other_prob, _ = fills_law(others, orders[:revealing] + orders[revealing + 1 :])
+            for fill, prob in enumerate(shown_prob):
+                to, most = moves[i][1 if fill else 0], left - x - fill
+                mass = law[slot, i, left] * prob * other_prob[::-1]
+                law[slot + 1, :, most - len(other_prob) + 1 : most + 1] += to[:, None] * mass
+    return law[:-1]
+
+
+def _action_values(
+    params: LotRoutingParams, chain: BeliefChain, slot: int, actions: IntArray, after: FloatArray
+) -> FloatArray:
+    """(B, lots + 1) cost of each state's action in a slot, and (B, lots + 1) `after` it."""
+    revealing, lit, track = params.revealing_pool(), lit_cost(params, slot), tracking_cost(params, slot)
+    values = np.empty_like(after)
+    for i, calm in enumerate(chain.prob):
+        chosen = checked_actions(params, actions[:, i])[slot]
+        pools = params.in_regime(float(calm)).pools
+        others = pools[:revealing] + pools[revealing + 1 :]
+        unseen, seen = (v + track for v in continuations(params, chain, i, after))
+        for left in range(params.lots + 1):
+            x, *orders = chosen[left]
+            shown_prob, shown_charge = fills_law([pools[revealing]], [orders[revealing]])
+            other_prob, other_charge = fills_law(others, orders[:revealing] + orders[revealing + 1 :])
+            values[i, left] = lit[x] + shown_charge + other_charge
+            for fill, prob in enumerate(shown_prob):
+                next_value, most = (seen if fill else unseen), left - x - fill
+                values[i, left] += prob * (other_prob[::-1] @ next_value[most - len(other_prob) + 1 : most + 1])
+    return values
 
 
 def continuations(

@@ -1,4 +1,4 @@
-"""Policy search in pairs: its gradient is that of the exact cost, its pairs share their tapes, and it can be stopped."""
+"""Policy search in pairs: its gradient is that of the exact cost, pairs share their tapes, and it can be stopped."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 import torch as th
 
 from glasspool.agents.additive import ScorePolicy
+from glasspool.agents.oracle_evaluation import exact_cost
 from glasspool.agents.oracle_markets import OracleParams, market_of
 from glasspool.agents.oracle_problems import PROBLEMS
-from glasspool.agents.oracle_runs import exact_cost
 from glasspool.agents.oracle_views import ProblemView
 from glasspool.agents.policies import snapshot
 from glasspool.agents.policy_search import PairedSearch, actor_parameters, pair_gradient, rounds_of
@@ -44,7 +44,7 @@ def search_of(params: OracleParams, kind: str = "additive", **changes: Any) -> P
 
 @pytest.mark.parametrize("kind", ["additive", "mlp"])
 def test_the_gradient_is_the_slope_of_the_exact_cost(kind: str) -> None:
-    """O1, whose cost is smooth: along a random direction, against central differences of the sum over all fill paths."""
+    """O1, whose cost is smooth: along a random direction, against central differences of the exact cost."""
     params = PROBLEMS["O1"].params
     market = Market(market_of(params))
     policy = policy_of(market, kind)
@@ -54,7 +54,8 @@ def test_the_gradient_is_the_slope_of_the_exact_cost(kind: str) -> None:
     core = EpisodeBatch(market, 8_000, 1, in_half_spreads=True, numbers=list(np.tile(np.arange(4_000), 2)))
     slopes = []
     for batch in range(12):
-        seen, weights = pair_gradient(core, policy, ProblemView(market.rules, params), 0.05, np.random.default_rng(batch))
+        view, rng = ProblemView(market.rules, params), np.random.default_rng(batch)
+        seen, weights = pair_gradient(core, policy, view, 0.05, rng)
         scores = policy.mlp_extractor.forward_actor(seen)
         gradient = th.autograd.grad((scores * weights).sum(), values)
         slopes.append(float(sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))))

@@ -12,7 +12,13 @@ from glasspool.agents.oracle_markets import LOT_SHARES, cost_in_problem_units, m
 from glasspool.agents.oracle_problems import PROBLEMS
 from glasspool.agents.oracle_views import SIGNAL, ProblemView
 from glasspool.agents.oracles.lot_problem import LotRoutingParams
-from glasspool.agents.oracles.lot_regimes import belief_chain, evaluate_lot_regimes, solve_lot_regimes
+from glasspool.agents.oracles.lot_regimes import (
+    belief_chain,
+    evaluate_lot_regimes,
+    propagate_lot_regimes,
+    regime_action_regret,
+    solve_lot_regimes,
+)
 from glasspool.agents.oracles.lot_routing import evaluate_lot_policy
 from glasspool.agents.oracles.lot_rules import simple_rules
 from glasspool.configs.errors import UserError
@@ -78,6 +84,19 @@ def test_a_rule_that_ignores_the_regime_costs_what_it_costs_at_the_mean_charge(c
         blind = np.repeat(actions[:, None], len(belief_chain(params).prob), axis=1)
         exact = evaluate_lot_policy(params.in_regime(0.5), actions)
         assert evaluate_lot_regimes(params, blind) == pytest.approx(exact, rel=1e-12)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_regrets_on_the_way_add_up_to_the_gap(case: str) -> None:
+    params = problem(case)
+    solution = solve_lot_regimes(params)
+    rule = simple_rules(params.in_regime(0.5))["VWAP catch-up, rest to B then A"]
+    actions = np.repeat(rule[:, None], len(solution.beliefs), axis=1)
+    law, regret = propagate_lot_regimes(params, actions), regime_action_regret(params, actions)
+    assert law.sum(axis=(1, 2)) == pytest.approx(1.0)
+    gap = evaluate_lot_regimes(params, actions) - solution.value
+    assert gap > 1 and (law * regret).sum() == pytest.approx(gap, rel=1e-10)
+    assert np.abs(regime_action_regret(params, solution.action)).max() < 1e-10
 
 
 def test_a_policy_that_uses_the_regime_wrongly_costs_more_than_one_that_ignores_it() -> None:

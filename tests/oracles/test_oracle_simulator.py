@@ -18,6 +18,7 @@ import yaml
 from numpy.typing import NDArray
 
 from glasspool.agents import oracle_runs
+from glasspool.agents.oracle_evaluation import exact_cost, lot_actions, worst_regret
 from glasspool.agents.oracle_markets import (
     CONTINUOUS_SHARES,
     LOT_SHARES,
@@ -26,12 +27,12 @@ from glasspool.agents.oracle_markets import (
     market_of,
 )
 from glasspool.agents.oracle_problems import PROBLEMS, best_simple_cost, optimum_of, problems_of, solve_files
-from glasspool.agents.oracle_runs import exact_cost, lot_actions, oracle_table
+from glasspool.agents.oracle_runs import oracle_table
 from glasspool.agents.oracle_training import StateVecEnv, moving_features, train_policy
 from glasspool.agents.oracle_views import ProblemView
 from glasspool.agents.oracles.dark_adverse import DarkFillAdverseParams
 from glasspool.agents.oracles.dark_fill import DarkFillQuadraticParams, solve_dark_fill_quadratic
-from glasspool.agents.oracles.fill_paths import cost_of_policy
+from glasspool.agents.oracles.fill_paths import cost_of_policy, regrets_on_paths
 from glasspool.agents.oracles.fill_recursion import solve_fill_problem
 from glasspool.agents.oracles.lot_problem import LotRoutingParams
 from glasspool.agents.oracles.lot_routing import evaluate_lot_policy, solve_lot_routing
@@ -231,6 +232,27 @@ def test_scores_of_the_optimal_quantities_cost_the_optimum(p: float) -> None:
     assert exact_cost(params, policy) == pytest.approx(solve_dark_fill_quadratic(params).value, rel=1e-6)
 
 
+@pytest.mark.parametrize("name", ["O1", "O2-3", "O3-1"])
+def test_regrets_on_fill_paths_add_up_to_the_gap(name: str) -> None:
+    problem = PROBLEMS[name].params.fill_problem()
+    best = solve_fill_problem(problem)
+    for policy in (lambda slot, left: (0.3 * left, 0.2 * left), lambda slot, left: (0.0, left)):
+        regrets = regrets_on_paths(problem, policy, best.policy)
+        assert min(r for _, r in regrets) > -1e-12 and max(r for _, r in regrets) > 0
+        assert sum(p * r for p, r in regrets) == pytest.approx(cost_of_policy(problem, policy) - best.value, rel=1e-8)
+    assert max(abs(r) for _, r in regrets_on_paths(problem, best.policy, best.policy)) < 1e-12
+
+
+@pytest.mark.parametrize("case", LOT_CASES)
+def test_the_worst_regret_is_that_of_the_one_wrong_decision(case: str) -> None:
+    params = PROBLEMS[case].params
+    actions = solve_lot_routing(params).action.copy()
+    assert abs(worst_regret(params, TableScores(params, table_lots(actions)))) < 1e-10
+    actions[0, 16] = (4, 0, 0)
+    policy = TableScores(params, table_lots(actions))
+    assert worst_regret(params, policy) == pytest.approx(exact_cost(params, policy) - optimum_of(params), rel=1e-9)
+
+
 @pytest.mark.parametrize("case", ["O1", "O9-M4"])
 def test_the_training_environment_pays_what_the_exact_evaluation_says(case: str) -> None:
     """A policy with random functions, on the observations and rewards that it would learn from."""
@@ -380,6 +402,8 @@ def test_names_stand_for_problems_with_their_marks() -> None:
         "O1", "O2-1", "O2-3", "O3-0", "O3-1", *LOT_CASES, "O10-seen", "O10-fills", "O10-never",
     ]  # fmt: skip
     assert [p.name for p in problems_of(["o9"])] == list(LOT_CASES)
+    assert [p.name for p in problems_of(["O10-fills", "o10 seen", "o1"])] == ["O10-fills", "O10-seen", "O1"]
+    assert [p.name for p in problems_of([name for name in PROBLEMS])] == list(PROBLEMS)
     assert [p.mark_percent for p in problems_of(["O1", "O9_M1", "O9 M3"])] == [1.0, 0.5, 0.25]
     with pytest.raises(UserError, match="O99: no such problem. Give all, O9, O1, O2-1"):
         problems_of(["O99"])

@@ -31,6 +31,7 @@ class Learned:
     seed: int
     config: ExperimentConfig
     folder: Path | None = None  # of a run; None for a bundle
+    policy_sha256: str | None = None  # of a bundle's policy file; None for a run
 
 
 def compare(

@@ -126,7 +126,8 @@ def _resolve(policies: Sequence[str]) -> tuple[list[Learned], list[Router]]:
         path = Path(name)
         if is_bundle(path):
             bundle = load_bundle(path)
-            learned.append(Learned(_guarded(bundle.runtime, bundle.ranges, bundle.config), bundle.config.seed, bundle.config))
+            router = _guarded(bundle.runtime, bundle.ranges, bundle.config)
+            learned.append(Learned(router, bundle.config.seed, bundle.config, policy_sha256=bundle.policy_sha256))
         elif path.is_dir():
             run = load_run(path)
             training_summary(path)
@@ -196,6 +197,7 @@ def evaluate_job(
         write_decision_log(
             venue, scorer, folder / "decisions.jsonl", orders=decisions, seed=test_seed, stream="test",
             policy_id=f"{config.name}-s{seeds[0]}", ranges=_ranges(learned[0]),
+            run_facts={"policy_sha256": learned[0].policy_sha256, "command": command},
         )  # fmt: skip
     write_evaluation(folder, payload, episodes_frame(by_name, runs, seeds, venue), fills_frame(by_name, runs, seeds))
     return folder, payload

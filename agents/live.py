@@ -21,6 +21,7 @@ from ..envs.market import Market
 from ..envs.routing_state import RoutingState
 from ..envs.state import Batch
 from ..explain.decision import decide, decision_body
+from ..explain.decision_log import DecisionLog
 from ..explain.facts import Body, Facts, Limits, Parent
 from ..explain.fallback_record import Outside, fallback_reasons, fallback_sentence
 from ..explain.release import child_body, children_of
@@ -28,6 +29,8 @@ from .baseline import Baseline
 from .bundle import load_bundle
 from .fallback import FeatureRanges
 from .integrated_gradients import MlpScorer
+from .kill_switch import CODE as KILL
+from .kill_switch import KillSwitch
 from .policies import MlpPolicy
 from .registry import ALLOCATORS, named_router
 from .router import Router, ScoringRouter
@@ -57,22 +60,28 @@ class LiveRouter:
     """Decides states of one market."""
 
     def __init__(
-        self, market: Market, router: Router | AdditiveRuntime | MlpScorer, ranges: FeatureRanges | None = None
-    ) -> None:
+        self, market: Market, router: Router | AdditiveRuntime | MlpScorer, ranges: FeatureRanges | None = None,
+        log: DecisionLog | None = None,
+    ) -> None:  # fmt: skip
         self.market, self.name = market, router.name
+        self.switch = KillSwitch(log)
         self._router = router
         self._ranges = ranges or FeatureRanges.unlimited()
         self._limits = Limits.of(market)
         self._b, self._obs = market.batch(1)
 
     def decide(self, state: RoutingState, *, parent_id: str = "P", children_before: int = 0) -> RoutingDecision:
-        """One decision.
+        """One decision; nothing while the router is killed, whatever the state.
 
         Raises:
             UserError: a state of other routes, one that contradicts itself, or numbers that no order or quote has. A
                 feature that is missing (NaN), not finite or outside training is no error: the rule SOR proposes.
         """
         b, market = self._b, self.market
+        if self.switch.killed:
+            said = self.switch.block(f"{parent_id}-{state.slot:04d}" if isinstance(state.slot, int) else parent_id)
+            reason: Body = {"code": KILL, "attr_e9": 0, "features": []}
+            return RoutingDecision(self.name, (), None, None, (reason,), said, ())
         _put(state, market, b)
         parent = Parent.of(state, parent_id, 0)
         facts = Facts.of(market, b, 0, state, children_before)
@@ -115,12 +124,15 @@ class LiveRouter:
         return RoutingDecision(router.name, orders, None, None, tuple(reasons), words, named)
 
 
-def load_router(path_or_name: str | Path, market: str | Path | None = None) -> LiveRouter:
+def load_router(
+    path_or_name: str | Path, market: str | Path | None = None, log: DecisionLog | None = None
+) -> LiveRouter:
     """A router by bundle, run folder, baseline name, `module:Class` or `cmd:COMMAND`, ready to decide.
 
     Args:
         market: whose venues it works; by default those of training, for a baseline the packaged base market. Other
             venues than those of training need an additive policy with venue-shared functions.
+        log: gets a `control` record of every kill, resume and decision blocked in between; closed by its owner.
 
     Raises:
         UserError: nothing of that name, a damaged file, a policy for other venues, or an allocator, which needs its
@@ -134,7 +146,7 @@ def load_router(path_or_name: str | Path, market: str | Path | None = None) -> L
             "`glasspool evaluate`; live, name a run, a bundle or rule_sor."
         )
     if is_user_router(name) or (named and not path.is_dir()):
-        return LiveRouter(Market(load_market(market or "base")), named_router(name))
+        return LiveRouter(Market(load_market(market or "base")), named_router(name), log=log)
     ranges: FeatureRanges | None = None
     policy: ScoringRouter
     if is_bundle(path) or not (path / "policy.zip").is_file():
@@ -146,14 +158,14 @@ def load_router(path_or_name: str | Path, market: str | Path | None = None) -> L
         policy, ranges, config = run.policy, run.ranges, run.config
     on = Market(load_market(market) if market is not None else config.market)
     if isinstance(policy, AdditiveRuntime) and policy.shared:
-        return LiveRouter(on, policy.for_routes(on.rules.route_type, policy.name), ranges)
+        return LiveRouter(on, policy.for_routes(on.rules.route_type, policy.name), ranges, log)
     scorer = MlpScorer(policy) if isinstance(policy, MlpPolicy) else policy
     if not isinstance(scorer, AdditiveRuntime | MlpScorer) or scorer.n_routes != len(on.routes):
         raise UserError(
             f"{name}: does not score the {len(on.routes)} routes of market {on.config.name!r}. Name the market of "
             "training, or train an additive policy with share_venues: true."
         )
-    return LiveRouter(on, scorer, ranges)
+    return LiveRouter(on, scorer, ranges, log)
 
 
 def _put(s: RoutingState, market: Market, b: Batch) -> None:

@@ -40,11 +40,12 @@ def model_card(
         *_outcomes(evaluation), "",
         "## Explanations",
         f"`explanations/decisions.jsonl` holds {log['decisions']:,} decisions over {log['orders']} sample orders "
-        f"({log['children']:,} child orders, {log['fills']:,} fills), hash-chained: `glasspool audit verify`.",
+        f"({log['children']:,} child orders, {log['fills']:,} fills; {log['fallbacks']:,} decisions by the rule SOR, "
+        "because a feature was outside training), hash-chained: `glasspool audit verify`.",
         "",
         "## Limits",
         "- Fills, impact and adverse selection come from a model whose constants are assumed or calibrated.",
-        "- Features outside the range of training are clipped to it.",
+        "- Where a feature is outside what training saw, or no number, the rule SOR decides instead.",
         "- The log is tamper-evident as long as a copy of its checkpoints is kept elsewhere.", "",
     ]  # fmt: skip
     return "\n".join(lines)

@@ -204,15 +204,28 @@ def test_damaged_training_files_are_named(home: Path, tmp_path: Path) -> None:
 def test_an_mlp_trains_exports_and_is_evaluated_like_its_bundle(tmp_path: Path) -> None:
     (tmp_path / "mlp.yaml").write_text(TINY.replace("POLICY", "mlp"))
     glasspool("train", str(tmp_path / "mlp.yaml"), "--out", str(tmp_path / "run"))
-    glasspool("evaluate", str(tmp_path / "run"), "--episodes", "20", "--out", str(tmp_path / "evaluation"))
+    logged = ("--episodes", "20", "--decisions", "1", "--out")
+    glasspool("evaluate", str(tmp_path / "run"), *logged, str(tmp_path / "evaluation"))
     glasspool("export", str(tmp_path / "run"), "--orders", "1", "--out", str(tmp_path / "bundle"))
-    glasspool("evaluate", str(tmp_path / "bundle"), "--episodes", "20", "--out", str(tmp_path / "again"))
+    glasspool("evaluate", str(tmp_path / "bundle"), *logged, str(tmp_path / "again"))
     costs = [json.loads((tmp_path / f / "evaluation.json").read_text())["routers"] for f in ("evaluation", "again")]
     means = [c["learned"]["vwap_slippage_bps"]["mean"] for c in costs]
     assert means[1] == pytest.approx(means[0], abs=0.05)  # float32 in the run: a rare lot may go elsewhere
     log = str(tmp_path / "bundle" / "explanations" / "decisions.jsonl")
     done = glasspool("audit", "verify", log, "--bundle", str(tmp_path / "bundle"))
     assert "every decision made again by tiny-s" in done.stdout
+    of_bundle, of_run = (str(tmp_path / f / "decisions.jsonl") for f in ("again", "evaluation"))
+    done = glasspool("audit", "verify", of_bundle, "--bundle", str(tmp_path / "bundle"))
+    assert "every decision made again by tiny-s" in done.stdout
+    glasspool("audit", "verify", of_run)
+    done = glasspool("audit", "verify", of_run, "--bundle", str(tmp_path / "bundle"), code=1)
+    assert "a log of an MLP's run folder, whose float32 network" in done.stdout
+    glasspool("report", str(tmp_path / "again"))
+    records = [json.loads(line) for line in Path(of_bundle).read_text().splitlines()]
+    scored = [c for r in records if r["type"] == "decision" for c in r["body"]["candidates"] if c["score_e9"]]
+    assert len(scored) > 100 and any(c["residual_e9"] for c in scored)
+    for c in scored:
+        assert c["bias_e9"] + sum(c["feature_attr_e9"].values()) + c["residual_e9"] == c["score_e9"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -210,15 +211,24 @@ def _why_not_the_policy(body: Record) -> str:
     """Which feature handed the decision over, and what the policy would have sent."""
     outside = [c for c in body.get("controls", []) if c.get("outcome") == "fallback"]
     told = "; ".join(
-        f"{c.get('feature')}{' of ' + str(c['route']) if c.get('route') else ''} was {c.get('seen')}, training knew "
-        f"{' to '.join(map(str, c.get('limit', [])))}"
+        f"{c.get('feature')}{' of ' + str(c['route']) if c.get('route') else ''} was {_short(c.get('seen'))}, "
+        f"in training {' to '.join(map(_short, c.get('limit', [])))}"
         for c in outside
     )
     orders = body["fallback"].get("policy_orders")
     if orders is None:
         return f"The policy could not decide: {told}."
     own = ", ".join(f"{o.get('shares', 0):,} to {o.get('route')}" for o in orders) or "nothing"
-    return f"The policy was not asked to: {told}. It would have sent {own}."
+    return f"A control took the decision from the policy: {told}. The policy would have sent {own}."
+
+
+def _short(text: object) -> str:
+    """A number of the log to three places; what is none as it stands."""
+    try:
+        value = float(str(text))
+    except ValueError:
+        return str(text)
+    return number(value, 3) if math.isfinite(value) else str(text)
 
 
 def _baseline(body: Record) -> str:

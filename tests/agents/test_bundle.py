@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import runpy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,23 @@ def test_the_bundle_scores_as_the_trained_policy(bundle_dir: Path, run_dir: Path
 def test_the_bundles_log_is_decided_again_by_its_policy(bundle_dir: Path) -> None:
     verdict = verify_log(bundle_dir / LOG, redecide=Redecider(load_bundle(bundle_dir)))
     assert verdict.ok and verdict.records > 90, verdict.message
+
+
+def test_ten_cases_for_fresh_readers_are_ten_decisions_with_their_key(
+    bundle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "fresh_reader_cases.py"
+    monkeypatch.setattr("sys.argv", ["fresh_reader_cases.py", str(bundle_dir), "--out", str(tmp_path / "readers")])
+    runpy.run_path(str(script), run_name="__main__")
+    pages = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    key = json.loads((tmp_path / "readers" / "key.json").read_text())
+    assert [p.name for p in pages] == [f"case-{i:02d}.html" for i in range(1, 11)] == list(key)
+    assert len({told["decision_id"] for told in key.values()}) == 10
+    assert len({told["picked_because"] for told in key.values()}) == 10
+    for page in pages:
+        html = page.read_text()
+        assert f"Decision {key[page.name]['decision_id']}" in html and len(html) > 10_000
+    assert "from the page alone" in (tmp_path / "readers" / "questions.md").read_text()
 
 
 def test_any_changed_byte_is_refused_with_its_file(copied: Path) -> None:

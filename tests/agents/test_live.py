@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ from glasspool.configs.loading import load_market
 from glasspool.envs.features import FEATURES, N_GLOBAL, N_ROUTE, observation_bounds, observation_names
 from glasspool.envs.market import Market, step_proposals, stream_key
 from glasspool.envs.routing_state import RoutingState
+from glasspool.explain.decision_log import DecisionLog, read_log
 from glasspool.explain.fallback_record import CODE
+from glasspool.explain.verification import verify_log
 
 STATE_FIELDS = [f.name for f in dataclasses.fields(RoutingState)]
 
@@ -210,3 +213,35 @@ def test_without_stored_ranges_only_what_is_no_number_is_outside(market: Market,
     assert not FeatureRanges.unlimited().outside(state.measured[None]).any()
     far = np.where(np.arange(state.measured.size) == 3, math.nan, 1e200)
     assert np.flatnonzero(FeatureRanges.unlimited().outside(far[None])[0]).tolist() == [3]
+
+
+def test_a_killed_router_sends_nothing_until_a_named_resume_and_all_of_it_is_logged(
+    market: Market, runtime: AdditiveRuntime, state: RoutingState, tmp_path: Path
+) -> None:
+    path = tmp_path / "controls.jsonl"
+    with DecisionLog(path) as log:
+        for router in (runtime, named_router("rule_sor")):
+            live = LiveRouter(market, router, log=log)
+            before = live.decide(state)
+            assert before.children
+            live.switch.kill("A. Desk", "odd fills", ts_ns=1)
+            for odd in (state, changed(state, "bid_e6", 0)):  # a state that would be refused sends nothing either
+                decision = live.decide(odd, parent_id="P-7")
+                assert (decision.children, decision.reasons[0]["code"]) == ((), "KILL")
+                assert "killed by A. Desk (odd fills)" in decision.sentence
+            with pytest.raises(UserError, match="killed by A. Desk already"):
+                live.switch.kill("B. Desk", "again")
+            for by, reason in (("", "fine now"), ("A. Desk", " ")):
+                with pytest.raises(UserError, match="resume needs a name and a reason"):
+                    live.switch.resume(by, reason)
+            assert live.decide(state).children == ()
+            live.switch.resume("B. Desk", "venue answered", ts_ns=9)
+            assert live.decide(state) == before
+            with pytest.raises(UserError, match="nothing to resume"):
+                live.switch.resume("B. Desk", "again")
+    bodies = [r["body"] for r in read_log(path)][:-1]
+    assert [b["action"] for b in bodies] == ["kill", "block", "block", "block", "resume"] * 2
+    assert {(b["code"], b["route"]) for b in bodies} == {("KILL", None)}
+    assert [b["approver"] for b in bodies[:5]] == ["A. Desk"] * 4 + ["B. Desk"]
+    assert bodies[1]["decision_id"] == "P-7-0000" and bodies[4]["reason"] == "venue answered"
+    assert verify_log(path).ok

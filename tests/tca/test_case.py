@@ -111,7 +111,8 @@ def test_a_fallback_says_who_decided_what_was_outside_and_what_the_policy_wanted
     assert "It led with XQDA:ping with +3 votes" in html and "the highest score" not in html
     assert "MAX_CHILD_SHARES stepped in" in html and "FALLBACK_RULE_SOR stepped in" not in html
     if scored:
-        assert "log_vol_ratio was 4.0, training knew -1.5 to 2.5. It would have sent 700 to XQDB:rest." in html
+        assert "log_vol_ratio was 4.000, in training \N{MINUS SIGN}1.500 to 2.500." in html
+        assert "The policy would have sent 700 to XQDB:rest." in html
         assert "The policy&#39;s own choice, not sent: XQDA:rest" in html  # the highest score, not what was released
     else:
         assert "The policy could not decide: log_vol_ratio was nan" in html

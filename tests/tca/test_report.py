@@ -513,6 +513,7 @@ def browser() -> Iterator[Any]:
         for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
         driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+        driver.get("about:blank")  # the new-tab page asks for a hundred things of its own
         yield driver
         driver.quit()
 

@@ -197,8 +197,8 @@ def synthetic_shares(form: str, planted: bool, seed: int = 1, steps: int = 600) 
     routes = len(SYNTHETIC_TYPES)
     low, high = observation_bounds(routes)
     policy = ScorePolicy(
-        gym.spaces.Box(low.astype(np.float32), high.astype(np.float32)), gym.spaces.Box(-20, 20, (1 + routes,)), lambda _: 1e-3,
-        route_types=list(SYNTHETIC_TYPES), policy=form, monotone=False,
+        gym.spaces.Box(low.astype(np.float32), high.astype(np.float32)), gym.spaces.Box(-20, 20, (1 + routes,)),
+        lambda _: 1e-3, route_types=list(SYNTHETIC_TYPES), policy=form, monotone=False,
     )  # fmt: skip
     slopes = rng.uniform(0.5, 1.5, len(FEATURES)) * rng.choice([-1, 1], len(FEATURES))
     slopes = np.where([n == PLANTED if planted else n != IGNORED for n in _NAMES], slopes, 0.0)

@@ -6,8 +6,8 @@ read off the scorecards and public features:
     V_n(X) = min lam x^2 + p [gamma y + V_{n+1}(X - x - y)] + (1 - p) V_{n+1}(X - x),   b = (V'_{n+1})^-1(gamma)
     k = X - x,   k + W(k)+ / (2 lam) = X,   W(k) = p min(V'_{n+1}(k), gamma) + (1 - p) V'_{n+1}(k),   y = (k - b)+
 
-- n_slots: slices of the current size that the schedule has still to do, at most the slots left: in volume time the
-  schedule is even, so that without a pool x follows it. More than PERIODS are grouped into PERIODS equal ones.
+- n_slots: slices of the current size that the schedule has still to do: in volume time it is even, so that without a
+  pool x follows it. More than PERIODS are grouped into PERIODS equal ones.
 - lam: eta sigma_d (x/V)^b / x at the even slice x and the slot's forecast volume V, plus half of a share's own mark.
 - p: the model's pool fills the whole order or nothing; real ones fill parts. p is set so that p X, what it expects to
   fill in a slot, is the sum over the pools used of what a child order there fills: at first the scorecard's fill rate
@@ -133,8 +133,7 @@ def _propose(
         weights[e, take_route] = 1.0
         row, left = b.tape[e, order.slot], float(order.remaining_shares)
         slots_left = ep.n_slots - order.slot
-        slices = row.schedule_now / max(row.schedule_now - row.schedule_next, 1e-9)
-        n_slots = min(max(1.0, slices), float(slots_left))
+        n_slots = min(max(1.0, row.schedule_now / max(row.schedule_now - row.schedule_next, 1e-9)), 10.0 * slots_left)
         take_fee = b.venue[e, rules.route_venue[take_route]].take_fee_bps
         any_fill, gamma, total = 0.0, 0.0, 0.0
         for i in range(route.shape[0]):
@@ -157,7 +156,7 @@ def _propose(
         per_period = max(1.0, n_slots / PERIODS)
         periods = int(math.ceil(n_slots / per_period - 1e-9))
         lam = max(lit_slope_bps(rules, b, e, left / n_slots), 1e-12)
-        p = 1.0 - (1.0 - any_fill) ** per_period
+        p = 1.0 - (1.0 - any_fill) ** (per_period * slots_left / n_slots)
         lit, dark = lit_and_dark(lam / per_period, p, gamma, periods, left)
         u = uniform(derive(ep.key, 0) ^ own_key, order.slot, 0)
         lit = min(left, lot * math.floor(lit / (per_period * lot) + u))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...envs.compiled import compiled, leaf
 
-LEAST_CHANCE = 0.1
+LEAST_CHANCE = 0.25
 
 
 @compiled
@@ -24,8 +24,12 @@ def start(state: np.ndarray, share: np.ndarray) -> None:
 
 
 @compiled
-def split(state: np.ndarray, value: np.ndarray, volume: float, lots: np.ndarray) -> None:
-    """Write `lots` (P,) = volume x r over the open pools, evenly where all open r are 0."""
+def split(state: np.ndarray, value: np.ndarray, volume: float, explore: float, lots: np.ndarray) -> None:
+    """Write `lots` (P,) = volume x r over the open pools, of which a part `explore` is evenly spread.
+
+    Without exploring a pool whose r has reached 0 is never asked again; the paper's setting has no need of it, since it
+    asks every pool for a part of a lot, however small. All is spread evenly where every open r is 0.
+    """
     total, n_open = 0.0, 0
     for i in range(value.shape[0]):
         if value[i] > 0.0:
@@ -34,7 +38,8 @@ def split(state: np.ndarray, value: np.ndarray, volume: float, lots: np.ndarray)
     for i in range(value.shape[0]):
         lots[i] = 0.0
         if value[i] > 0.0:
-            lots[i] = volume * (state[0, i, 0] / total if total > 0.0 else 1.0 / n_open)
+            r = state[0, i, 0] / total if total > 0.0 else 1.0 / n_open
+            lots[i] = volume * ((1.0 - explore) * r + explore / n_open)
 
 
 @leaf

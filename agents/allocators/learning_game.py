@@ -105,7 +105,7 @@ class Lagrangian(Player):
         lagrangian.start(self.state, self.value)
 
     def split(self) -> None:
-        lagrangian.split(self.state, self.value, float(self.volume), self.lots)
+        lagrangian.split(self.state, self.value, float(self.volume), 0.0, self.lots)
 
     def learn(self, filled: Floats) -> None:
         lagrangian.learn(self.state, self.value, self.lots, filled, np.minimum(1.0, np.ceil(self.lots)))
@@ -117,7 +117,7 @@ class Reinforcement(Player):
         reinforcement.start(self.state)
 
     def split(self) -> None:
-        reinforcement.split(self.state, self.value, float(self.volume), self.lots)
+        reinforcement.split(self.state, self.value, float(self.volume), 0.0, self.lots)
 
     def learn(self, filled: Floats) -> None:
         reinforcement.learn(self.state, self.value, float(self.volume), filled)

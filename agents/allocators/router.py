@@ -46,6 +46,7 @@ _GANCHEV, _AGARWAL, _LLP, _THOMPSON = range(4)
 LOTS = 50  # most lots a slot that go to the pools, and levels of a tail that are told apart
 HISTORY = 500.0  # attempts: more of a scorecard's history would drown what the order sees itself
 _N_MIN = float(kaplan_meier.N_MIN)
+_EXPLORE = 0.1  # of LLP's volume, spread evenly: in whole lots a pool whose share is 0 would never be asked again
 
 # What is remembered of a row's order: which it is, the last slot decided, and the lots offered then.
 MEMORY = np.dtype([("key", "u8"), ("slot", "i8"), ("lots", "i8")])
@@ -129,7 +130,7 @@ def propose_all(
             if rule == _GANCHEV or rule == _THOMPSON:
                 kaplan_meier.learn(state, sent, filled)
             elif rule == _LLP:
-                lagrangian.split(state, value, float(seen.lots), lots)  # the parts before they were rounded
+                lagrangian.split(state, value, float(seen.lots), _EXPLORE, lots)  # the parts before they were rounded
                 lagrangian.learn(state, value, sent, filled, np.minimum(lots, 1.0))
             else:
                 rate = math.sqrt(math.log(max(2.0, n_pools)) / ep.n_slots)
@@ -153,7 +154,7 @@ def propose_all(
         elif rule == _THOMPSON:
             thompson.split(state, value, volume, key, order.slot, tail, lots)
         elif rule == _LLP:
-            lagrangian.split(state, value, float(volume), lots)
+            lagrangian.split(state, value, float(volume), _EXPLORE, lots)
             systematic_round(lots, uniform(key, order.slot, 0))
         else:
             exponentiated_gradient.split(state, value, volume, lots)

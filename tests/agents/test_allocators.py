@@ -153,6 +153,20 @@ def test_projection_is_the_nearest_point_of_the_simplex(values: list[float]) -> 
     assert (before - r).max() - float((before - r) @ r) <= 1e-9
 
 
+def test_a_pool_of_share_zero_is_asked_again_only_where_some_is_spread() -> None:
+    """Pool 1 at share 0 fills always, pool 0 never: with a tenth spread evenly the share moves over."""
+    shares = []
+    for explore in (0.0, 0.1):
+        state, lots = np.zeros((2, 2, 1)), np.zeros(2)
+        state[0, :, 0] = (1.0, 0.0)
+        for _ in range(200):
+            lagrangian.split(state, np.ones(2), 10.0, explore, lots)
+            filled = np.array([0.0, lots[1]])
+            lagrangian.learn(state, np.ones(2), lots, filled, np.minimum(lots, 1.0))
+        shares.append(state[0, 1, 0])
+    assert shares == [0.0, 1.0]
+
+
 def test_reinforcement_rests_where_average_fills_are_equal_and_the_lagrangian_at_the_optimum() -> None:
     """O7: means .3 and .6, values 1 and .8. r_1 = .444307 and .377962; 40,000 rounds, within .01."""
     rng = np.random.default_rng(3)
@@ -164,7 +178,7 @@ def test_reinforcement_rests_where_average_fills_are_equal_and_the_lagrangian_at
         else:
             lagrangian.start(state, np.ones(2))
         for t in range(40_000):
-            rule.split(state, value, 1.0, lots)
+            rule.split(state, value, 1.0, 0.0, lots)
             path[t] = lots[0]
             filled = np.minimum(lots, contra[t])
             if rule is reinforcement:
@@ -381,7 +395,7 @@ def test_every_rule_finds_the_pool_that_fills(
     small = {"orders": {"participation_frac": [0.01, 0.02]}}
     market = market_with(*_two_pools(plain, supply_frac=0.006), small)
     sent = _sent(market, run_router(market, named_router(rule), 30))
-    assert sent["GOOD"] > 2 * sent["OTHER"] > 0
+    assert sent["GOOD"] > 2 * sent["OTHER"]
 
 
 @pytest.mark.parametrize("rule", RULES)

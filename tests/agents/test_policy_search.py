@@ -88,6 +88,20 @@ def test_twins_meet_the_same_tape() -> None:
     assert len(np.unique(core.batch.episode["key"])) == 32
 
 
+def test_every_round_works_new_orders_with_their_twins(monkeypatch: pytest.MonkeyPatch) -> None:
+    met: list[Any] = []
+    step = PairedSearch._step
+
+    def watching(search: PairedSearch, core: EpisodeBatch, std: float) -> None:
+        step(search, core, std)
+        met.append(core.batch.episode["key"].copy())
+
+    monkeypatch.setattr(PairedSearch, "_step", watching)
+    search_of(PROBLEMS["O9-M1"].params).run()
+    assert len(met) == 6 and all((keys[:16] == keys[16:]).all() for keys in met)
+    assert len(np.unique(met)) == 6 * 16
+
+
 @pytest.mark.parametrize("kind", ["additive", "mlp"])
 def test_a_stopped_search_goes_on_to_the_same_end(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params, path = PROBLEMS["O9-M1"].params, tmp_path / "a.search"

@@ -8,7 +8,7 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch as th
@@ -28,7 +28,7 @@ from .policies import load_policy, snapshot
 from .registry import named_router
 from .rule_based import RuleSor
 from .runs import training_summary, write_ranges
-from .views import RoutingOnlyBatch, router_of, training_columns
+from .views import RoutingOnlyBatch, router_of, training_columns, view_of
 
 
 def training_market(config: ExperimentConfig) -> MarketConfig:
@@ -197,7 +197,12 @@ def train(
         model = make_ppo(config, env, seed, logs)
         if t.teacher is not None:
             teacher = named_router(t.teacher)
-            clone(model.policy, market, teacher, seed, n_orders=t.teacher_orders)  # type: ignore[arg-type]
+            policy = cast(ScorePolicy, model.policy)
+            clone(
+                policy, market, teacher, seed, n_orders=t.teacher_orders,
+                show=view_of(config.agent, market, t.teacher_orders),
+                driver=lambda: router_of(snapshot(policy), config.agent),
+            )  # fmt: skip
     left = t.steps - model.num_timesteps
     if left > 0:
         progress = Progress(config, market, folder, seed, curve, report)

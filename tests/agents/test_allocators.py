@@ -209,10 +209,19 @@ def test_rounding_is_unbiased() -> None:
     assert total / 1_000 == pytest.approx(parts, abs=1e-9)
 
 
-def test_the_largest_are_kept_and_ties_go_to_the_first() -> None:
-    values = np.array([2.0, 5.0, 2.0, 1.0])
-    keep_largest(values, 2)
-    assert values.tolist() == [2.0, 5.0, 0.0, 0.0]
+@pytest.mark.parametrize(
+    ("values", "n", "kept"),
+    [
+        ([2.0, 5.0, 2.0, 1.0], 2, [2.0, 5.0, 0.0, 0.0]),
+        ([0.0, 0.0, 0.0, 6.0], 2, [0.0, 0.0, 0.0, 6.0]),
+        ([3.0, 1.0], 5, [3.0, 1.0]),
+        ([3.0, 1.0], 0, [0.0, 0.0]),
+    ],
+)
+def test_the_largest_are_kept_and_ties_go_to_the_first(values: list[float], n: int, kept: list[float]) -> None:
+    array = np.array(values)
+    keep_largest(array, n)
+    assert array.tolist() == kept
 
 
 @given(

@@ -25,10 +25,13 @@ def systematic_round(lots: np.ndarray, u: float) -> None:
 
 @compiled
 def keep_largest(values: np.ndarray, n: int) -> None:
-    """Set all but the `n` largest to 0, in place; ties: lowest index."""
-    limit = np.sort(values)[::-1][min(n, values.shape[0]) - 1] if values.shape[0] > 0 and n > 0 else math.inf
-    kept = 0
-    for i in range(values.shape[0]):
-        kept += 1 if values[i] >= limit else 0
-        if values[i] < limit or kept > n:
-            values[i] = 0.0
+    """Set all but the `n` largest of values >= 0 to 0, in place; ties: lowest index."""
+    kept = np.zeros(values.shape[0])
+    for _ in range(min(n, values.shape[0])):
+        best = 0
+        for i in range(1, values.shape[0]):
+            if values[i] > values[best]:
+                best = i
+        kept[best] = values[best]
+        values[best] = -1.0
+    values[:] = kept

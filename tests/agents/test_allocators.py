@@ -209,10 +209,19 @@ def test_rounding_is_unbiased() -> None:
     assert total / 1_000 == pytest.approx(parts, abs=1e-9)
 
 
-def test_the_largest_are_kept_and_ties_go_to_the_first() -> None:
-    values = np.array([2.0, 5.0, 2.0, 1.0])
-    keep_largest(values, 2)
-    assert values.tolist() == [2.0, 5.0, 0.0, 0.0]
+@pytest.mark.parametrize(
+    ("values", "n", "kept"),
+    [
+        ([2.0, 5.0, 2.0, 1.0], 2, [2.0, 5.0, 0.0, 0.0]),
+        ([0.0, 0.0, 0.0, 6.0], 2, [0.0, 0.0, 0.0, 6.0]),
+        ([3.0, 1.0], 5, [3.0, 1.0]),
+        ([3.0, 1.0], 0, [0.0, 0.0]),
+    ],
+)
+def test_the_largest_are_kept_and_ties_go_to_the_first(values: list[float], n: int, kept: list[float]) -> None:
+    array = np.array(values)
+    keep_largest(array, n)
+    assert array.tolist() == kept
 
 
 @given(
@@ -464,21 +473,21 @@ def test_kaplan_meier_counts_of_an_order_are_its_child_orders(base_market: Marke
 def test_kratz_schoeneborn_without_a_pool_that_fills_follows_the_schedule(
     market_with: MarketWith, plain: dict[str, Any], run_router: Play
 ) -> None:
-    """Supply next to nothing: all is taken, at most a tenth off the schedule at any time."""
+    """Supply next to nothing: all is taken; the largest gap to the schedule is 8 % of the order, the orders' mean.
+
+    It takes what is forecast for the slot, so a run of slots that trade less than forecast puts it ahead for a while.
+    """
     market = market_with(plain, {"dark_pools": [{"name": "DRY", "supply_frac": 1e-6, "life_s": 10.0}]})
-    worst = 0.0
+    worst = np.zeros(20)
 
     def look(b: Batch) -> None:
-        nonlocal worst
-        on = b.order["active"] == 1
-        rows = np.flatnonzero(on)
+        rows = np.flatnonzero(b.order["active"] == 1)
         target = b.tape["schedule_now"][rows, b.order["slot"][rows]]
         off = b.order["remaining_shares"][rows] / b.episode["shares"][rows] - target
-        big = b.episode["shares"][rows] > 20_000  # whole lots of a small order are a rough schedule
-        worst = max(worst, float(np.abs(off[big]).max(initial=0.0)))
+        worst[rows] = np.maximum(worst[rows], np.abs(off))
 
     b = run_router(market, named_router("kratz_schoeneborn"), 20, each_slot=look)
-    assert 0 < worst < 0.1
+    assert worst.mean() < 0.08 and worst.max() < 0.2
     assert b.order["take_shares"].sum() > 0.99 * b.episode["shares"].sum()
 
 

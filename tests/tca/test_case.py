@@ -87,7 +87,7 @@ def fallen_back(records: list[dict[str, Any]], scored: bool) -> list[dict[str, A
                "seen": "4.0" if scored else "nan", "outcome": "fallback"}  # fmt: skip
     orders = [{"route": "XQDB:rest", "shares": 700}] if scored else None
     body.update(controls=[control, *body["controls"]], fallback={"policy_orders": orders}, counterfactual=None)
-    body["released"] = [{"route": "XQDA:ping", "shares": 400}]
+    body["released"] = [{"route": "XQLA:post", "shares": 400}]
     if not scored:
         for candidate in body["candidates"]:
             candidate["score_e9"] = candidate["weight_ppm"] = None
@@ -107,7 +107,7 @@ def test_a_fully_masked_decision_is_told_without_scores(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scored", [True, False])
 def test_a_fallback_says_who_decided_what_was_outside_and_what_the_policy_wanted(tmp_path: Path, scored: bool) -> None:
     html = page(tmp_path, fallen_back(copy.deepcopy(RECORDS), scored))
-    assert "the rule-based SOR, in the policy&#39;s place, sent 400 to XQDA:ping" in html
+    assert "the rule-based SOR, in the policy&#39;s place, sent 400 to XQLA:post" in html
     assert "It led with XQDA:ping with +3 votes" in html and "the highest score" not in html
     assert "MAX_CHILD_SHARES stepped in" in html and "FALLBACK_RULE_SOR stepped in" not in html
     if scored:

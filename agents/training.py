@@ -8,7 +8,7 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -28,7 +28,7 @@ from .policies import load_policy, snapshot
 from .registry import named_router
 from .rule_based import RuleSor
 from .runs import training_summary, write_ranges
-from .views import RoutingOnlyBatch, router_of, training_columns, view_of
+from .views import RoutingOnlyBatch, router_of, training_columns
 
 
 def training_market(config: ExperimentConfig) -> MarketConfig:
@@ -197,12 +197,7 @@ def train(
         model = make_ppo(config, env, seed, logs)
         if t.teacher is not None:
             teacher = named_router(t.teacher)
-            policy = cast(ScorePolicy, model.policy)
-            clone(
-                policy, market, teacher, seed, n_orders=t.teacher_orders,
-                show=view_of(config.agent, market, t.teacher_orders),
-                driver=lambda: router_of(snapshot(policy), config.agent),
-            )  # fmt: skip
+            clone(model.policy, market, teacher, seed, n_orders=t.teacher_orders)  # type: ignore[arg-type]
     left = t.steps - model.num_timesteps
     if left > 0:
         progress = Progress(config, market, folder, seed, curve, report)

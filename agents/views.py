@@ -7,8 +7,6 @@ it saves is saved by routing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,7 +47,9 @@ class RoutingOnlyRouter(ScoreRouter):
         self._pacer = named_router(PACER)
 
     def propose(self, market: Market, b: Batch, obs: Floats, work: Floats, weights: Floats) -> None:
-        super().propose(market, b, _blind(b, obs), work, weights)
+        blind = obs.copy()
+        blind[:, _IMBALANCE] = 0.0
+        super().propose(market, b, blind, work, weights)
         _pace(self._pacer, market, b, obs, work)
 
 
@@ -80,19 +80,6 @@ def _pace(pacer: Router, market: Market, b: Batch, obs: Floats, work: Floats) ->
     pacer.propose(market, b, obs, work, np.zeros((b.order.shape[0], len(market.routes))))
 
 
-def view_of(agent: AgentConfig, market: Market, n_rows: int) -> Callable[[Batch, Floats], Floats]:
-    """What the policy is shown of a batch of `n_rows` orders; it must see every order's first decision."""
-    if agent.privileged != "none":
-        return PrivilegedColumns(market.rules, n_rows, market.n_obs, agent.privileged).widen
-    return _blind if agent.routing_only else lambda b, obs: obs
-
-
-def _blind(b: Batch, obs: Floats) -> Floats:
-    shown = obs.copy()
-    shown[:, _IMBALANCE] = 0.0
-    return shown
-
-
 def router_of(policy: ScoringRouter, agent: AgentConfig) -> ScoreRouter:
     """The policy as the router that it was trained to be."""
     if agent.privileged != "none":
@@ -105,5 +92,4 @@ def training_columns(agent: AgentConfig) -> Level:
     return LEVELS[max(LEVELS.index(agent.privileged), LEVELS.index(agent.critic_privileged))]
 
 
-__all__ = ["PACER", "PrivilegedRouter", "RoutingOnlyBatch", "RoutingOnlyRouter", "router_of", "training_columns",
-           "view_of"]  # fmt: skip
+__all__ = ["PACER", "PrivilegedRouter", "RoutingOnlyBatch", "RoutingOnlyRouter", "router_of", "training_columns"]

@@ -35,7 +35,7 @@ from glasspool.configs.errors import UserError
 from glasspool.configs.experiment import ExperimentConfig
 from glasspool.configs.loading import load_market
 from glasspool.envs.controls import child_orders, weights_from_scores
-from glasspool.envs.features import N_GLOBAL, observation_bounds
+from glasspool.envs.features import observation_bounds
 from glasspool.envs.market import Market, step_proposals, stream_key
 from glasspool.envs.vector_env import EpisodeBatch, RoutingVecEnv
 from glasspool.explain.canonical import canonical_bytes
@@ -334,7 +334,7 @@ def _elsewhere(model: Any) -> None:
         (lambda m: _as(m, "bias_0", np.zeros(3)), "shapes of its weights"),
         (lambda m: _as(m, "weight_1", np.full((8, 16), np.nan)), "not a finite float64"),
         (lambda m: _as(m, "weight_1", np.zeros((8, 16), np.float32)), "not a finite float64"),
-        (lambda m: _as(m, "span", np.zeros(98)), "shapes of its weights"),
+        (lambda m: _as(m, "span", np.zeros(97)), "shapes of its weights"),
         (lambda m: m.graph.ClearField("initializer"), "no weights in it"),
         (lambda m: m.functions.add(name="f", domain="d"), "not that of a glasspool MLP"),
         (_elsewhere, "lie in another file"),

@@ -126,7 +126,6 @@ def test_values_by_hand(base_market: Market) -> None:
         "log_vol_ratio": -1.0,
         "log_move_per_spread": math.log2(1.5 * math.sqrt(10.0) / 5.0),
         "imbalance_signed": -0.3,
-        "log_slots_left": min(7.0, math.log2(ep["n_slots"])),
         "XQDB:ping.log_fill_rate": math.log10((97 + 3) / (900 + 100)),
         "XQDB:ping.markout_hs": -75.0 / (90 + 60),
         "XQDB:ping.fee_hs": 0.1,

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from glasspool.envs.features import N_GLOBAL
 from glasspool.envs.market import Market, restart_row, stream_key
 from glasspool.envs.scorecard import FILL_PRIOR, FILL_PRIOR_WEIGHT, MARKOUT_PRIOR_WEIGHT
 from glasspool.envs.state import CARDS, IN_SLOT, NODE, Batch

@@ -32,7 +32,7 @@ from .training import make_ppo
 Floats32 = npt.NDArray[np.float32]
 # What changes along an order in these markets. The functions of everything else would be a dozen more biases, and Adam,
 # which moves each parameter by the learning rate, would shake their sum a dozen times as much as it should.
-MOVING_FEATURES = ("time_left_frac", "log_slots_left", "remaining_frac", "gap_frac", "log_due_slices", "log_slice_lots")
+MOVING_FEATURES = ("time_left_frac", "remaining_frac", "gap_frac", "log_due_slices", "log_slice_lots")
 _LEAST_INTERVALS = 16  # between the knots of a function; a quantity of a few lots has more knots than lots
 
 

@@ -57,8 +57,6 @@ GLOBAL_FEATURES: tuple[Feature, ...] = (
             "log2(usual mid move in 10 s / half spread)"),
     Feature("imbalance_signed", "fraction", -1.0, 1.0, "signal",
             "touch imbalance x side; + = the price is about to move against us"),
-    # the end of an order is a matter of slots, which a fraction of the horizon cannot tell apart
-    Feature("log_slots_left", "log2 of slots", 0.0, 7.0, "schedule", "log2(slots left)"),
 )
 ROUTE_FEATURES: tuple[Feature, ...] = (
     Feature("log_fill_rate", "log10 of a fraction", -3.0, 0.0, "venue",
@@ -131,7 +129,6 @@ def _write_rows(
         out[to, 10] = _clipped(clip, 10, math.log2(max(row.vol_ratio, 1e-3)))
         out[to, 11] = _clipped(clip, 11, math.log2(max(ep.vol_bps * math.sqrt(10.0), 1e-9) / half))
         out[to, 12] = _clipped(clip, 12, row.imbalance * ep.side)
-        out[to, 13] = _clipped(clip, 13, math.log2(float(ep.n_slots - order.slot)))
         for r in range(n_routes):
             v, kind, at = route_venue[r], route_type[r], N_GLOBAL + r * N_ROUTE
             ven, state, which = venue[e, v], venue_state[e, v], CARD_OF[kind]

@@ -210,7 +210,7 @@ def test_the_graph_says_what_goes_in_and_what_comes_out(bundles: dict[str, Path]
         opened = session((folder / ONNX).read_bytes())
         (given,), (told,) = opened.get_inputs(), opened.get_outputs()
         n = len(market.routes)
-        assert (given.name, given.type, given.shape) == ("observation", "tensor(double)", ["n", N_GLOBAL + 6 * n])
+        assert (given.name, given.type, given.shape) == ("observation", "tensor(double)", ["n", 13 + 6 * n])
         assert (told.name, told.type, told.shape) == ("scores", "tensor(double)", ["n", 1 + n])
 
 

@@ -142,7 +142,7 @@ def test_routers_see_shrunk_numbers(base_market: Market) -> None:
     """No sample: the prior rate of the order type and a markout of 0. A large sample: itself."""
     b, obs = base_market.batch(1)
     base_market.reset(stream_key(1, "test"), [0], [0], b, obs)
-    at = {r.name: N_GLOBAL + 6 * i for i, r in enumerate(base_market.routes)}
+    at = {r.name: 13 + 6 * i for i, r in enumerate(base_market.routes)}
     pool, lit = base_market.venues.index("XQDA"), base_market.venues.index("XQLA")
     for v in (pool, lit):
         for field in ("attempts", "filled", "markouts", "markout_hs_sum"):

@@ -75,7 +75,7 @@ class EvaluationConfig(Model):
 
     orders: Count = 4_000
     seed: Seed = 1_000
-    against: tuple[str, ...] = ("random", "vwap_lit", "rule_sor", "tuned_sor")
+    against: tuple[str, ...] = ("random", "vwap_lit", "rule_sor", "tuned_sor", "sor_strong")
     fills_orders: Annotated[int, Field(ge=0)] = 200  # parents of each router whose fills are written
 
 

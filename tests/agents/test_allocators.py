@@ -439,7 +439,8 @@ def test_orders_start_from_what_the_warm_up_learned_where_pools_stay_the_same(
 
 @pytest.mark.parametrize("rule", RULES)
 def test_own_fills_are_learned_from_within_an_order(base_market: Market, rule: Rule) -> None:
-    n = 4
+    """In every order that a pool filled; what a rule makes of fills that never came differs."""
+    n = 12
     router = AllocatorRouter(rule)
     b, obs = base_market.batch(n)
     base_market.reset(stream_key(3, "test"), np.arange(n), np.arange(n), b, obs)
@@ -449,7 +450,9 @@ def test_own_fills_are_learned_from_within_an_order(base_market: Market, rule: R
     for _ in range(40):
         step_proposals(base_market.rules, b, work, weights, obs)
         router.propose(base_market, b, obs, work, weights)
-    assert all(router.state_of_row(e).tobytes() != opened[e].tobytes() for e in range(n))
+    filled = np.flatnonzero(b.total[:, pool_routes(base_market)]["filled_orders"].sum(axis=1))
+    assert len(filled) >= 4
+    assert all(router.state_of_row(e).tobytes() != opened[e].tobytes() for e in filled)
 
 
 def test_kaplan_meier_counts_of_an_order_are_its_child_orders(base_market: Market) -> None:
@@ -473,11 +476,14 @@ def test_kaplan_meier_counts_of_an_order_are_its_child_orders(base_market: Marke
 def test_kratz_schoeneborn_without_a_pool_that_fills_follows_the_schedule(
     market_with: MarketWith, plain: dict[str, Any], run_router: Play
 ) -> None:
-    """Supply next to nothing: all is taken; the largest gap to the schedule is 8 % of the order, the orders' mean.
+    """Supply next to nothing: all is taken, and orders stay within 3 % of the schedule on average, 8 % at most.
 
-    It takes what is forecast for the slot, so a run of slots that trade less than forecast puts it ahead for a while.
+    Against a schedule that follows the volume seen, it would be ahead after slots that trade less than forecast.
     """
-    market = market_with(plain, {"dark_pools": [{"name": "DRY", "supply_frac": 1e-6, "life_s": 10.0}]})
+    market = market_with(
+        plain,
+        {"dark_pools": [{"name": "DRY", "supply_frac": 1e-6, "life_s": 10.0}], "schedule": {"follow_volume": False}},
+    )  # fmt: skip
     worst = np.zeros(20)
 
     def look(b: Batch) -> None:
@@ -487,7 +493,7 @@ def test_kratz_schoeneborn_without_a_pool_that_fills_follows_the_schedule(
         worst[rows] = np.maximum(worst[rows], np.abs(off))
 
     b = run_router(market, named_router("kratz_schoeneborn"), 20, each_slot=look)
-    assert worst.mean() < 0.08 and worst.max() < 0.2
+    assert worst.mean() < 0.03 and worst.max() < 0.08
     assert b.order["take_shares"].sum() > 0.99 * b.episode["shares"].sum()
 
 

@@ -18,6 +18,7 @@ from glasspool.configs.loading import (
     load_experiment,
     load_market,
     load_rule_sor,
+    load_strong_sor,
 )
 from glasspool.configs.market import MarketConfig, StockConfig
 from glasspool.configs.rule_sor import RuleSorConfig
@@ -58,7 +59,8 @@ def test_every_packaged_experiment_loads(path: Path, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("path", ROUTERS, ids=lambda p: p.stem)
 def test_every_packaged_router_loads(path: Path) -> None:
-    assert isinstance(load_rule_sor(path), RuleSorConfig)
+    load = load_strong_sor if path.stem == "sor_strong" else load_rule_sor
+    assert isinstance(load(path), RuleSorConfig)
 
 
 def test_the_base_market_is_packaged() -> None:

@@ -230,10 +230,13 @@ def test_the_largest_are_kept_and_ties_go_to_the_first(values: list[float], n: i
 )  # fmt: skip
 @settings(max_examples=100, deadline=None)
 def test_the_recursion_is_the_exact_solver_s(slots: int, p: float, gamma: float, lam: float, x0: float) -> None:
-    """First slot of O2 with q = 0 at any parameters, against the 60-digit solver."""
+    """First slot of O2 with q = 0 at any parameters, against the 60-digit solver, to a millionth of the position.
+
+    The router's recursion is in float64, whose rounding grows with (1 - p)^-slots: 2e-9 at p = .77 and 15 slots.
+    """
     exact = solve_dark_fill_adverse(DarkFillAdverseParams(q=0, p=p, gamma=gamma, n_slots=slots, lam=lam, x0=x0))
     expected = exact.policy(0, x0) if slots > 1 else (x0, 0.0)
-    assert lit_and_dark(lam, p, gamma, slots, x0) == pytest.approx(expected, abs=1e-9 * x0)
+    assert lit_and_dark(lam, p, gamma, slots, x0) == pytest.approx(expected, abs=1e-6 * x0)
 
 
 # --- the learning game

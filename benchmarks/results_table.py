@@ -86,7 +86,7 @@ def section(e: dict[str, Any]) -> str:
 def main() -> None:
     evaluations = [json.loads((Path(f) / "evaluation.json").read_text()) for f in sys.argv[1:]]
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    print("# First result table\n\nWritten by `benchmarks/first_table.sh` on", machine + ".\n")
+    print("# Result tables, market by market\n\nWritten by `benchmarks/results_table.py` on", machine + ".\n")
     notes = Path(__file__).with_name("first_table_notes.md")
     print(notes.read_text() + "\n" + start_and_end(Path(sys.argv[1])) + "\n")
     print("\n\n".join(section(e) for e in evaluations))

@@ -88,16 +88,25 @@ def completing_route(rules: Rules, b: Batch, e: int) -> int:
 
 
 @compiled
-def weights_from_scores(scores: np.ndarray, masked: np.ndarray, weights: np.ndarray) -> None:
-    """Masked softmax, row by row: scores, masks and weights are (E, R)."""
+def weights_from_scores(
+    scores: np.ndarray, masked: np.ndarray, route_type: np.ndarray, weights: np.ndarray
+) -> None:
+    """Softmax over the best open take and every open passive route, row by row: scores, masks, weights are (E, R).
+
+    One take a slot (ties: route order): takes are alike but for their fee, so that a share spread over several would
+    only be dearer, and would use up the places of `max_routes`.
+    """
     n_routes = weights.shape[1]
     for e in range(weights.shape[0]):
-        top, total = -math.inf, 0.0
+        top, total, take = -math.inf, 0.0, -1
         for r in range(n_routes):
-            if not masked[e, r] and scores[e, r] > top:
-                top = scores[e, r]
+            if not masked[e, r]:
+                top = max(top, scores[e, r])
+                if route_type[r] == TAKE and (take < 0 or scores[e, r] > scores[e, take]):
+                    take = r
         for r in range(n_routes):
-            weights[e, r] = 0.0 if masked[e, r] else math.exp(scores[e, r] - top)
+            enters = not masked[e, r] and (route_type[r] != TAKE or r == take)
+            weights[e, r] = math.exp(scores[e, r] - top) if enters else 0.0
             total += weights[e, r]
         if total > 0.0:
             for r in range(n_routes):
@@ -115,10 +124,11 @@ def child_orders(
     Row by row: `remaining_shares`, `work_shares`, `completing` and `dark_room` are (E,), weights, masks and children
     (E, R). A row without remaining shares is left alone. `completing`: the route that takes all that is left because
     this is the last slot, or NOT_LAST. `dark_room`: shares that may still be sent dark.
-    `weights` is overwritten with what was used: masked routes 0, those below `weight_cut` exact zeros, the best
-    `max_routes` (ties: route order), renormalised. Work is rounded to the nearest whole lot and cut by largest
-    remainder
-    (ties: route order); overflow of a cap goes to the next remainder; an odd lot goes out only with the last shares.
+    `weights` is overwritten with what was used: masked routes 0, takes of half a lot or more and then the best routes
+    at or above `weight_cut`, `max_routes` in all (ties: route order), renormalised; the rest exact zeros. Takes pass the
+    cut because a router that posts a multiple of what it takes would else take late and much. Work is rounded to the
+    nearest whole lot and cut by largest remainder (ties: route order); overflow of a cap goes to the next remainder; an
+    odd lot goes out only with the last shares.
     """
     n_routes = weights.shape[1]
     for e in range(weights.shape[0]):
@@ -135,21 +145,26 @@ def child_orders(
                 weights[e, finishing] = 1.0
                 child[e, finishing] = remaining
             continue
+        work = min(max(work_shares[e], 0.0), float(remaining))
         kept_total, kept = 0.0, 0
-        while kept < max_routes:
-            best = -1
-            for r in range(n_routes):
-                weight = weights[e, r]
-                if weight > 0.0 and (weight >= weight_cut or kept == 0) and (best < 0 or weight > weights[e, best]):
-                    best = r
-            if best < 0:
-                break
-            kept += 1
-            kept_total += weights[e, best]
-            weights[e, best] = -weights[e, best]  # kept routes carry a minus until the end
+        for takes in (True, False):
+            while kept < max_routes:
+                best = -1
+                for r in range(n_routes):
+                    weight = weights[e, r]
+                    if takes:
+                        counts = route_type[r] == TAKE and weight * work >= 0.5 * lot_shares
+                    else:
+                        counts = weight >= weight_cut or kept == 0
+                    if weight > 0.0 and counts and (best < 0 or weight > weights[e, best]):
+                        best = r
+                if best < 0:
+                    break
+                kept += 1
+                kept_total += weights[e, best]
+                weights[e, best] = -weights[e, best]  # kept routes carry a minus until the end
         for r in range(n_routes):
             weights[e, r] = -weights[e, r] / kept_total if weights[e, r] < 0.0 else 0.0
-        work = min(max(work_shares[e], 0.0), float(remaining))
         room = dark_room[e]
         if remaining < lot_shares:
             if work > 0.0:  # the last shares go whole to the best route that may still take them

@@ -69,7 +69,7 @@ def proposals_from_scores(
     rules: Rules, b: Batch, actions: NDArray[np.float64], work: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> None:
     """Actions (E, 1 + R), pace score then route scores -> shares to work (E,) and weights (E, R)."""
-    weights_from_scores(actions[:, 1:], b.masked, weights)
+    weights_from_scores(actions[:, 1:], b.masked, rules.route_type, weights)
     for e in range(b.order.shape[0]):
         if b.order[e].active == 1:
             lo, hi = pace_band(rules, b, e)

@@ -41,7 +41,7 @@ def decide(scorer: Scorer, limits: Limits, parent: Parent, facts: Facts) -> Deci
     scores = np.array([p.score_e9 for p in explanation.routes]) / E9
     masked = np.array([m != "" for m in facts.masks])
     weights = np.zeros(len(limits.routes))
-    weights_from_scores(scores[None], masked[None], weights[None])
+    weights_from_scores(scores[None], masked[None], limits.route_types, weights[None])
     lo, hi = _pace_band(limits, parent, facts)
     work = lo + (hi - lo) * _sigmoid(explanation.pace.score_e9 / E9)
     proposed, capped, released = cuts_of(limits, parent, facts, work, weights)

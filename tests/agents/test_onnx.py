@@ -102,7 +102,7 @@ class States:
         """(E, R) child orders of (E, 1 + R) scores."""
         rules, settings = market.rules, market.rules.settings[0]
         weights = np.zeros(self.masked.shape)
-        weights_from_scores(np.ascontiguousarray(scores[:, 1:]), self.masked, weights)
+        weights_from_scores(np.ascontiguousarray(scores[:, 1:]), self.masked, rules.route_type, weights)
         work = self.lo + (self.hi - self.lo) / (1.0 + np.exp(-scores[:, 0]))
         child = np.zeros(weights.shape, np.int64)
         child_orders(

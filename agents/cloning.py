@@ -30,7 +30,7 @@ _PACE_LIMITS = 0.02, 0.98  # worked fractions of the band are clipped to this, s
 def _worked(
     rules: Rules, b: Batch, work: NDArray[np.float64], frac: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> None:
-    """Fraction of the pace band that a router works (NaN where the band is empty), and its work in slices, at most 4."""
+    """Fraction of its band that a router works (NaN where that is empty), and its work in slices (at most 4)."""
     settings = rules.settings[0]
     for e in range(b.order.shape[0]):
         frac[e] = np.nan

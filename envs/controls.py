@@ -88,9 +88,7 @@ def completing_route(rules: Rules, b: Batch, e: int) -> int:
 
 
 @compiled
-def weights_from_scores(
-    scores: np.ndarray, masked: np.ndarray, route_type: np.ndarray, weights: np.ndarray
-) -> None:
+def weights_from_scores(scores: np.ndarray, masked: np.ndarray, route_type: np.ndarray, weights: np.ndarray) -> None:
     """Softmax over the best open take and every open passive route, row by row: scores, masks, weights are (E, R).
 
     One take a slot (ties: route order): takes are alike but for their fee, so that a share spread over several would
@@ -125,10 +123,10 @@ def child_orders(
     (E, R). A row without remaining shares is left alone. `completing`: the route that takes all that is left because
     this is the last slot, or NOT_LAST. `dark_room`: shares that may still be sent dark.
     `weights` is overwritten with what was used: masked routes 0, takes of half a lot or more and then the best routes
-    at or above `weight_cut`, `max_routes` in all (ties: route order), renormalised; the rest exact zeros. Takes pass the
-    cut because a router that posts a multiple of what it takes would else take late and much. Work is rounded to the
-    nearest whole lot and cut by largest remainder (ties: route order); overflow of a cap goes to the next remainder; an
-    odd lot goes out only with the last shares.
+    at or above `weight_cut`, `max_routes` in all (ties: route order), renormalised; the rest exact zeros. Takes pass
+    the cut because a router that posts a multiple of what it takes would else take late and much. Work is rounded to
+    the nearest whole lot and cut by largest remainder (ties: route order); overflow of a cap goes to the next
+    remainder; an odd lot goes out only with the last shares.
     """
     n_routes = weights.shape[1]
     for e in range(weights.shape[0]):

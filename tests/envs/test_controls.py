@@ -24,7 +24,7 @@ from glasspool.envs.controls import (
     weights_from_scores,
 )
 from glasspool.envs.market import Market, restart_row, step_proposals, stream_key
-from glasspool.envs.state import COMPONENTS, QUOTE_CROSSED, QUOTE_LOCKED, QUOTE_NONE, QUOTE_NORMAL
+from glasspool.envs.state import COMPONENTS, POST, QUOTE_CROSSED, QUOTE_LOCKED, QUOTE_NONE, QUOTE_NORMAL, TAKE
 
 MarketWith = Callable[..., Market]
 Floats = NDArray[np.float64]
@@ -32,15 +32,17 @@ NO_CAP = 1_000_000
 
 
 def cut(
-    lots: int, weights: list[float], caps: list[int] | None = None, max_routes: int = 3, weight_cut: float = 0.05
-) -> tuple[list[float], list[int]]:
-    """(weights used, whole lots by route) of a proposal over lit takes without any other control in the way."""
+    lots: int, weights: list[float], caps: list[int] | None = None, max_routes: int = 3, weight_cut: float = 0.05,
+    kinds: tuple[int, ...] = (),
+) -> tuple[list[float], list[int]]:  # fmt: skip
+    """(weights used, whole lots by route) of a proposal, over posts unless `kinds` tells, with no other control."""
     n = len(weights)
+    route_type = np.array(kinds or (POST,) * n, np.int64)
     used, child = np.array([weights], float), np.zeros((1, n), np.int64)
     route_cap = np.array(caps or [NO_CAP] * n, np.int64) * 100
     child_orders(
-        np.array([100 * (lots + 1)]), np.array([100.0 * lots]), used, np.zeros((1, n), np.bool_), np.zeros(n, np.int64),
-        route_cap, 100, max_routes, weight_cut, np.array([NOT_LAST]), np.array([0]), child,
+        np.array([100 * (lots + 1)]), np.array([100.0 * lots]), used, np.zeros((1, n), np.bool_), route_type, route_cap,
+        100, max_routes, weight_cut, np.array([NOT_LAST]), np.array([0]), child,
     )  # fmt: skip
     assert (child % 100 == 0).all()
     return [float(x) for x in used[0]], [int(x) for x in child[0] // 100]
@@ -77,15 +79,40 @@ def test_no_weight_stays_no_weight() -> None:
     assert kept([0.0, 0.0]) == [0.0, 0.0]
 
 
+def test_a_take_of_half_a_lot_passes_the_cut_and_one_of_less_does_not() -> None:
+    small = [0.04, 0.96]
+    assert cut(20, small, kinds=(TAKE, POST)) == (pytest.approx(small), [1, 19])
+    assert cut(20, small, kinds=(POST, POST))[0] == [0.0, 1.0]
+    assert cut(12, small, kinds=(TAKE, POST))[0] == [0.0, 1.0]  # 0.48 lots
+
+
+def test_takes_come_first_among_the_routes_that_stay() -> None:
+    weights = [0.30, 0.28, 0.20, 0.22 - 0.06, 0.06]
+    used, sent = cut(100, weights, kinds=(POST, POST, POST, POST, TAKE))
+    assert used == pytest.approx([0.30 / 0.64, 0.28 / 0.64, 0.0, 0.0, 0.06 / 0.64])
+    assert sent == [47, 44, 0, 0, 9]
+    assert cut(100, weights, kinds=(TAKE, TAKE, TAKE, TAKE, POST))[0] == pytest.approx(
+        [0.30 / 0.78, 0.28 / 0.78, 0.20 / 0.78, 0.0, 0.0]
+    )
+
+
+def softmax(scores: list[float], masked: list[bool], kinds: tuple[int, ...]) -> list[float]:
+    weights = np.full((1, len(scores)), np.nan)
+    weights_from_scores(np.array([scores]), np.array([masked]), np.array(kinds), weights)
+    return [float(w) for w in weights[0]]
+
+
 def test_scores_become_a_softmax_over_open_routes() -> None:
-    table = np.zeros((1, 3))
-    out = table[0]
-    weights_from_scores(np.array([[np.log(3.0), 0.0, 20.0]]), np.array([[False, False, True]]), table)
-    assert out == pytest.approx([0.75, 0.25, 0.0], abs=1e-15)
-    weights_from_scores(np.array([[-20.0, 20.0, 20.0]]), np.array([[False, True, True]]), table)
-    assert out.tolist() == [1.0, 0.0, 0.0]
-    weights_from_scores(np.zeros((1, 3)), np.ones((1, 3), np.bool_), table)
-    assert out.tolist() == [0.0, 0.0, 0.0]
+    posts = (POST,) * 3
+    assert softmax([np.log(3.0), 0.0, 20.0], [False, False, True], posts) == pytest.approx([0.75, 0.25, 0.0], abs=1e-15)
+    assert softmax([-20.0, 20.0, 20.0], [False, True, True], posts) == [1.0, 0.0, 0.0]
+    assert softmax([0.0] * 3, [True] * 3, posts) == [0.0] * 3
+
+
+def test_one_take_enters_the_softmax_the_best_open_one() -> None:
+    kinds = (TAKE, TAKE, TAKE, POST)
+    assert softmax([0.0, 1.0, 9.0, 1.0], [False, False, True, False], kinds) == [0.0, 0.5, 0.0, 0.5]
+    assert softmax([2.0, 2.0, 2.0, 2.0], [False] * 4, kinds) == [0.5, 0.0, 0.0, 0.5]  # ties: route order
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=14), st.integers(1, 5))

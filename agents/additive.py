@@ -42,8 +42,9 @@ def _locate(x: float, low: float, span: float, knots: int) -> tuple[int, float]:
 @njit(cache=True, nogil=True)
 def _forward(
     obs: NDArray[Any],
-    table: NDArray[Any],
-    bias: NDArray[Any],
+    tables: NDArray[Any],
+    biases: NDArray[Any],
+    which: NDArray[np.int64],
     kind: NDArray[Any],
     out: NDArray[Any],
     global_at: NDArray[np.int64],
@@ -51,13 +52,14 @@ def _forward(
     low: NDArray[Any],
     span: NDArray[Any],
 ) -> None:
-    """out (B, 1 + R) scores; table (1 + kinds, G + F, knots), row 0 is the pace."""
-    n_kinds, _, knots = table.shape
+    """out (B, 1 + R) scores of row i by table which[i]; tables (T, 1 + kinds, G + F, knots), kind 0 is the pace."""
+    _, n_kinds, _, knots = tables.shape
     n_global = global_at.shape[0]
     shared = np.zeros(n_kinds, obs.dtype)
     for i in range(obs.shape[0]):
+        table = tables[which[i]]
         for k in range(n_kinds):
-            shared[k] = bias[k]
+            shared[k] = biases[which[i], k]
         for f in range(n_global):
             left, w = _locate(obs[i, global_at[f]], low[f], span[f], knots)
             for k in range(n_kinds):
@@ -109,6 +111,17 @@ def _backward(
                 d_table[k, f, left + 1] += shared[k] * w
 
 
+def scores_by_table(
+    obs: NDArray[np.float32], tables: th.Tensor, biases: th.Tensor, which: NDArray[np.int64], kind: NDArray[np.int64],
+    layout: Layout,
+) -> NDArray[np.float32]:  # fmt: skip
+    """(B, 1 + R) scores of observations (B, n_obs), row i by table which[i] of `AdditiveScores.tables`."""
+    out = np.empty((obs.shape[0], 1 + kind.shape[0]), np.float32)
+    columns = (layout.global_at, layout.route_at, layout.low, layout.span)
+    _forward(obs, tables.detach().numpy(), biases.detach().numpy(), which, kind, out, *columns)
+    return out
+
+
 class _AdditiveScores(th.autograd.Function):
     """Scores of a batch; the observation gets no gradient."""
 
@@ -118,10 +131,8 @@ class _AdditiveScores(th.autograd.Function):
     ) -> th.Tensor:
         ctx.save_for_backward(obs, table)
         ctx.kind, ctx.layout = kind, layout
-        out = np.empty((obs.shape[0], 1 + kind.shape[0]), np.float32)
-        columns = (layout.global_at, layout.route_at, layout.low, layout.span)
-        _forward(obs.numpy(), table.detach().numpy(), bias.detach().numpy(), kind, out, *columns)
-        return th.from_numpy(out)
+        one = np.zeros(obs.shape[0], np.int64)
+        return th.from_numpy(scores_by_table(obs.numpy(), table[None], bias[None], one, kind, layout))
 
     @staticmethod
     def backward(ctx: Any, grad: th.Tensor) -> tuple[None, th.Tensor, th.Tensor, None, None]:
@@ -160,15 +171,17 @@ class AdditiveScores(nn.Module):
         start = th.where(self.sign != 0, th.full((n_kinds, n_features, knots), 0.1), th.zeros(1))
         self.raw = nn.Parameter(start)
 
-    def tables(self) -> tuple[th.Tensor, th.Tensor]:
-        """(table (1 + kinds, features, knots), bias (1 + kinds,)), bounded so that no score leaves the action box."""
-        increments = self.raw[:, :, 1:].square().cumsum(dim=2)
-        rising = th.cat([th.zeros_like(self.raw[:, :, :1]), increments], dim=2)
-        rising = rising - rising.mean(dim=2, keepdim=True)
-        table = th.where(self.sign != 0, self.sign * rising, self.raw)
-        reach = self.bias.abs() + table.abs().amax(dim=2).sum(dim=1)
+    def tables(self, raw: th.Tensor | None = None, bias: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
+        """(table (..., 1 + kinds, features, knots), bias (..., 1 + kinds)), bounded so that no score leaves the action
+        box; of other parameters than the module's own (with leading dimensions, if any) where they are given."""
+        raw, bias = self.raw if raw is None else raw, self.bias if bias is None else bias
+        increments = raw[..., 1:].square().cumsum(dim=-1)
+        rising = th.cat([th.zeros_like(raw[..., :1]), increments], dim=-1)
+        rising = rising - rising.mean(dim=-1, keepdim=True)
+        table = th.where(self.sign != 0, self.sign * rising, raw)
+        reach = bias.abs() + table.abs().amax(dim=-1).sum(dim=-1)
         scale = th.clamp(ACTION_BOUND / th.clamp(reach, min=1e-9), max=1.0)
-        return (table * scale[:, None, None]).contiguous(), self.bias * scale
+        return (table * scale[..., None, None]).contiguous(), bias * scale
 
     def forward(self, obs: th.Tensor) -> th.Tensor:
         table, bias = self.tables()
@@ -219,7 +232,12 @@ class _ActorCritic(nn.Module):
     def forward_actor(self, obs: th.Tensor) -> th.Tensor:
         if self.additive is not None:
             return self.additive(obs)  # type: ignore[no-any-return]
-        return ACTION_BOUND * th.tanh(self.mlp(self.scaled(obs[:, : self.n_actor])) / ACTION_BOUND)
+        return self.bounded(self.mlp(self.scaled(obs[:, : self.n_actor])))
+
+    @staticmethod
+    def bounded(out: th.Tensor) -> th.Tensor:
+        """An MLP's scores, within the action box."""
+        return ACTION_BOUND * th.tanh(out / ACTION_BOUND)
 
     def forward_critic(self, obs: th.Tensor) -> th.Tensor:
         return self.critic(self.scaled(obs))  # type: ignore[no-any-return]

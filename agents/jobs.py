@@ -89,7 +89,7 @@ def train_job(
         named_router(experiment.training.teacher)
     folder = out or default_folder(experiment, seed)
     if folder.exists() and not resume and (folder / "training.json").is_file():
-        files = ("best.zip", "checkpoint.zip", "policy.zip", RANGES, "training.json", "evaluation.json")
+        files = ("best.zip", "checkpoint.zip", "search.pt", "policy.zip", RANGES, "training.json", "evaluation.json")
         for name in ("tensorboard", *files):
             target = folder / name
             shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
@@ -105,8 +105,7 @@ def run_training(experiment: ExperimentConfig, seed: int, folder: Path, *, resum
         task = bar.add_task("", total=1.0, note="starting")
         started = time.perf_counter()
 
-        def report(step: int, train_bps: float, curve: Any) -> None:
-            done = step / experiment.training.steps
+        def report(done: float, train_bps: float, curve: Any) -> None:
             if limit is not None:
                 done = max(done, (time.perf_counter() - started) / limit)
             note = f"slippage {train_bps:+.2f} bps"

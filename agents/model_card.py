@@ -74,11 +74,14 @@ def _yes(value: bool) -> str:
 
 def _training(config: ExperimentConfig, seed: int, training: dict[str, Any]) -> list[str]:
     t = config.training
-    lines = [f"PPO (Stable-Baselines3), seed {seed}, started from: {t.teacher or 'nothing'}; budget {t.steps:,} steps."]
+    search = "" if t.search is None else f", then {t.search.rounds} rounds of policy search over {t.search.pairs} pairs"
+    lines = [
+        f"Seed {seed}. Started from: {t.teacher or 'nothing'}. PPO (Stable-Baselines3), {t.steps:,} steps{search}."
+    ]
     if training:
         lines.append(
-            f"Ran {training.get('steps')} steps in {training.get('seconds')} s; the best policy on the validation "
-            f"markets, at step {training.get('best_step')}, is kept (validation slippage "
+            f"Ran {training.get('steps')} decisions in {training.get('seconds')} s; the best policy on the validation "
+            f"markets, at decision {training.get('best_step')}, is kept (validation slippage "
             f"{training.get('best_validation_hs')} half spreads)."
         )
     return lines

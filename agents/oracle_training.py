@@ -94,7 +94,7 @@ def oracle_experiment(params: OracleParams, policy: str, settings: OracleTrainin
         training=TrainingConfig(
             steps=ppo.decisions, n_envs=ppo.orders, steps_per_rollout=n_slots,
             batch_size=ppo.orders * n_slots // ppo.minibatches, epochs=ppo.epochs, learning_rate=ppo.learning_rate,
-            discount=1.0, gae_lambda=ppo.gae_lambda, teacher=None, threads=1,
+            discount=1.0, gae_lambda=ppo.gae_lambda, teacher=None, search=None, threads=1,
         ),
     )  # fmt: skip
 
@@ -103,8 +103,8 @@ def search_config(params: OracleParams, policy: str, settings: OracleTraining) -
     """The second stage; nothing of these markets is a mid's noise, so there is no variance to reduce."""
     search, (n_slots, _) = settings.search, n_slots_and_lots(params)
     return SearchConfig(
-        rounds=rounds_of(search.decisions, search.pairs, n_slots), pairs=search.pairs, start_std=search.start_std,
-        end_std=search.end_std, learning_rate=search.learning_rate[cast(Any, policy)],
+        noise="scores", rounds=rounds_of(search.decisions, search.pairs, n_slots), pairs=search.pairs,
+        start_std=search.start_std, end_std=search.end_std, learning_rate=search.learning_rate[cast(Any, policy)],
         final_learning_rate_frac=search.final_learning_rate_frac, tail_frac=search.tail_frac, reduce_variance=False,
     )  # fmt: skip
 

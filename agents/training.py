@@ -1,4 +1,7 @@
-"""Training: SB3's PPO on the native vector environment, with curves that mean something and resumable checkpoints."""
+"""Training: imitation of a rule-based router, SB3's PPO on the native vector environment, then policy search in pairs.
+
+With curves that mean something and resumable checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,16 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger, configure
 
 from ..configs.errors import UserError
-from ..configs.experiment import ExperimentConfig
+from ..configs.experiment import ExperimentConfig, SearchConfig
 from ..configs.market import MarketConfig
 from ..envs.market import Market
 from ..envs.vector_env import EpisodeBatch, RoutingVecEnv
@@ -25,10 +29,13 @@ from .cloning import clone
 from .evaluation import paired_costs
 from .fallback import seen_ranges
 from .policies import load_policy, snapshot
+from .policy_search import PairedSearch
 from .registry import named_router
 from .rule_based import RuleSor
 from .runs import training_summary, write_ranges
 from .views import RoutingOnlyBatch, router_of, training_columns
+
+_STEPS_A_SEARCHED_ORDER = 30  # of PPO take as long as one order of the search
 
 
 def training_market(config: ExperimentConfig) -> MarketConfig:
@@ -85,6 +92,9 @@ class Progress(BaseCallback):
         t = config.training
         self.every = max(1, t.steps // t.validations)
         self.next_validation = self.every
+        self.searched = 0  # decisions of the policy search, on top of PPO's steps
+        orders = 0 if t.search is None else 2 * t.search.pairs * t.search.rounds
+        self.ppo_frac = t.steps / (t.steps + _STEPS_A_SEARCHED_ORDER * orders)  # of the time, for the bar
         self.started = time.perf_counter()
         self.before_s = curve.points[-1]["seconds"] if curve.points else 0.0
         self.train_bps = math.nan
@@ -102,23 +112,41 @@ class Progress(BaseCallback):
                 self.logger.record(f"train/{name}", float(values.mean()))
             self.train_bps = float(merged["vwap_slippage_bps"].mean())
             self.logger.record("train/orders", values.size)
-        limit = self.config.training.max_seconds
-        out_of_time = limit is not None and self.elapsed() >= limit
-        done = self.num_timesteps >= self.config.training.steps or out_of_time
+        t = self.config.training
+        out_of_time = t.max_seconds is not None and self.elapsed() >= t.max_seconds
+        done = self.num_timesteps >= t.steps or out_of_time
         if self.num_timesteps >= self.next_validation or done:
             self.next_validation = self.num_timesteps + self.every
-            self._validate()
+            self.validate()
         if self.report is not None:
-            self.report(self.num_timesteps, self.train_bps, self.curve)
+            self.report(self.ppo_frac * self.num_timesteps / t.steps, self.train_bps, self.curve)
 
     def elapsed(self) -> float:
         return self.before_s + time.perf_counter() - self.started
 
+    def after_search_round(self, search: PairedSearch) -> bool:
+        """At milestones: validation and checkpoint. False once the time is up."""
+        self.searched = search.decisions
+        limit = self.config.training.max_seconds
+        go_on = limit is None or self.elapsed() < limit
+        if search.at_milestone or not go_on:
+            self.validate()
+            self.logger.dump(self.step)
+        if self.report is not None:
+            done = self.ppo_frac + (1 - self.ppo_frac) * search.round / search.config.rounds
+            self.report(done, self.train_bps, self.curve)
+        return go_on
+
+    @property
+    def step(self) -> int:
+        """Decisions so far."""
+        return int(self.num_timesteps) + self.searched
+
     def _on_training_start(self) -> None:
         if self.num_timesteps == 0:  # what the policy does before any reinforcement learning (the teacher's imitation)
-            self._validate()
+            self.validate()
 
-    def _validate(self) -> None:
+    def validate(self) -> None:
         policy = snapshot(self.model.policy)  # type: ignore[arg-type]
         n = self.config.training.validation_orders
         router = router_of(policy, self.config.agent)
@@ -127,7 +155,7 @@ class Progress(BaseCallback):
         gap = mine.denoised_bps - theirs.denoised_bps
         half_width = 1.96 * gap.std(ddof=1) / math.sqrt(n)
         point: dict[str, Any] = {
-            "step": int(self.num_timesteps),
+            "step": self.step,
             "seconds": round(self.elapsed(), 2),
             "train_slippage_bps": None if math.isnan(self.train_bps) else self.train_bps,
             "validation_slippage_bps": float(mine.denoised_bps.mean()),
@@ -142,11 +170,12 @@ class Progress(BaseCallback):
             if isinstance(value, float):
                 self.logger.record(f"validation/{name}", value)
         if point["validation_slippage_hs"] < self.curve.best:
-            self.curve.best, self.curve.best_step = point["validation_slippage_hs"], self.num_timesteps
+            self.curve.best, self.curve.best_step = point["validation_slippage_hs"], self.step
             if self.folder is not None:
                 self.model.save(self.folder / "best.zip")
         if self.folder is not None:
-            self.model.save(self.folder / "checkpoint.zip")
+            if not self.searched:  # the search keeps its own state
+                self.model.save(self.folder / "checkpoint.zip")
             write_training_json(self.folder, self.config, self.seed, self.curve, done=False)
 
 
@@ -169,7 +198,7 @@ def train(
     """Train one seed. With a folder: `policy.zip` (the best on the validation markets), `feature_ranges.json`,
     `training.json`, checkpoints.
 
-    `report(step, train_slippage_bps, curve)` is called after every rollout.
+    `report(done_frac, train_slippage_bps, curve)` is called after every rollout and round.
     """
     t = config.training
     th.set_num_threads(t.threads)
@@ -198,12 +227,14 @@ def train(
         if t.teacher is not None:
             teacher = named_router(t.teacher)
             clone(model.policy, market, teacher, seed, n_orders=t.teacher_orders)  # type: ignore[arg-type]
+    progress = Progress(config, market, folder, seed, curve, report)
+    progress.next_validation = model.num_timesteps + progress.every
     left = t.steps - model.num_timesteps
     if left > 0:
-        progress = Progress(config, market, folder, seed, curve, report)
-        progress.next_validation = model.num_timesteps + progress.every
         callbacks: list[BaseCallback] = [progress, _StopInTime(progress, t.max_seconds)]
         model.learn(left, callback=callbacks, reset_num_timesteps=False, tb_log_name="ppo")
+    if t.search is not None and (t.max_seconds is None or progress.elapsed() < t.max_seconds):
+        _search(model, t.search, progress, parents)
     if folder is not None:
         best = folder / "best.zip"
         if best.is_file():  # a copy: a resumed run that finds nothing better must still know it
@@ -215,6 +246,24 @@ def train(
             write_ranges(folder, seen_ranges(Market(config.market), router, seed))
         write_training_json(folder, config, seed, curve, done=True)
     return model, curve
+
+
+def _search(model: PPO, config: SearchConfig, progress: Progress, parents: type[EpisodeBatch]) -> None:
+    """The finishing stage; goes on from `search.pt` in the run folder if it is there."""
+    search = PairedSearch(progress.market, cast(ScorePolicy, model.policy), config, progress.seed, parents=parents)
+    logger, path = Logger(None, []), None
+    if progress.folder is not None:
+        logger = configure(str(progress.folder / "tensorboard" / "search"), ["tensorboard"])
+        path = progress.folder / "search.pt"
+        if path.is_file():
+            search.load(path)
+    model.set_logger(logger)
+    progress.init_callback(model)
+    reached, points = model.num_timesteps + search.decisions, progress.curve.points
+    points[:] = [p for p in points if p["step"] <= reached]  # those after the last save are made again
+    search.run(path, lambda: progress.after_search_round(search))
+    progress.searched = search.decisions
+    progress.validate()  # the averaged parameters
 
 
 class _StopInTime(BaseCallback):

@@ -31,10 +31,24 @@ class AgentConfig(Model):
     routing_only: bool = False  # the tuned SOR sets the pace and the imbalance is hidden
 
 
-class TrainingConfig(Model):
-    """Stable-Baselines3 PPO on the native vector environment."""
+class SearchConfig(Model):
+    """Policy search in pairs, a finishing stage of training (agents/policy_search.py)."""
 
-    steps: Count = 10_000_000
+    noise: Literal["scores", "parameters"] = "parameters"
+    rounds: Count = 80  # one step of the optimizer each
+    pairs: Count = 1024  # of orders a round, both of a pair on one tape
+    start_std: Positive = 0.2  # of the noise, shrinking geometrically
+    end_std: Positive = 0.1
+    learning_rate: Positive = 0.04  # falling geometrically
+    final_learning_rate_frac: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    tail_frac: Frac = 0.2  # of the rounds, whose parameters are averaged
+    reduce_variance: bool = True
+
+
+class TrainingConfig(Model):
+    """Imitation of a rule-based router, Stable-Baselines3 PPO on the native vector environment, policy search."""
+
+    steps: Count = 1_000_000  # of PPO
     n_envs: Count = 1024
     steps_per_rollout: Count = 32
     batch_size: Annotated[int, Field(ge=2)] = 8192
@@ -48,26 +62,14 @@ class TrainingConfig(Model):
     value_coef: NonNegative = 0.5
     max_grad_norm: Positive = 0.5
     reduce_variance: bool = True
-    teacher: str | None = "tuned_sor"  # the rule-based router that the policy is first fitted to; null: none
-    teacher_orders: Count = 512
+    teacher: str | None = "sor_strong"  # the rule-based router that the policy is first fitted to; null: none
+    teacher_orders: Count = 1024
+    search: SearchConfig | None = SearchConfig()  # policy search after PPO; null: none
     max_seconds: Positive | None = None  # stop early, at a checkpoint
     validation_orders: Count = 500
     validations: Count = 10  # over the run; the best policy on the validation markets is kept
     orders: OrderConfig | None = None  # another order distribution for training; null: the market's
     threads: Count = 1  # of torch; one is fastest where seeds run side by side
-
-
-class SearchConfig(Model):
-    """Policy search in pairs, a finishing stage of training (agents/policy_search.py)."""
-
-    rounds: Count  # one step of the optimizer each
-    pairs: Count = 512  # of orders a round, both of a pair on one tape
-    start_std: Positive = 1.0  # of the noise on scores, shrinking geometrically
-    end_std: Positive = 0.1
-    learning_rate: Positive = 0.03  # falling geometrically
-    final_learning_rate_frac: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
-    tail_frac: Frac = 0.2  # of the rounds, whose parameters are averaged
-    reduce_variance: bool = True
 
 
 class EvaluationConfig(Model):

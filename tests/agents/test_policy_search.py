@@ -15,7 +15,7 @@ from glasspool.agents.oracle_markets import OracleParams, market_of
 from glasspool.agents.oracle_problems import PROBLEMS
 from glasspool.agents.oracle_views import ProblemView
 from glasspool.agents.policies import snapshot
-from glasspool.agents.policy_search import PairedSearch, actor_parameters, pair_gradient, rounds_of
+from glasspool.agents.policy_search import PairedSearch, actor_parameters, rounds_of, score_noise_gradient
 from glasspool.configs.errors import UserError
 from glasspool.configs.experiment import SearchConfig
 from glasspool.envs.market import Market
@@ -55,7 +55,7 @@ def test_the_gradient_is_the_slope_of_the_exact_cost(kind: str) -> None:
     slopes = []
     for batch in range(12):
         view, rng = ProblemView(market.rules, params), np.random.default_rng(batch)
-        seen, weights = pair_gradient(core, policy, view, 0.05, rng)
+        seen, weights = score_noise_gradient(core, policy, view, 0.05, rng)
         scores = policy.mlp_extractor.forward_actor(seen)
         gradient = th.autograd.grad((scores * weights).sum(), values)
         slopes.append(float(sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))))
@@ -83,7 +83,7 @@ def test_twins_meet_the_same_tape() -> None:
     core = EpisodeBatch(search.market, 64, 1, in_half_spreads=True, numbers=list(np.tile(np.arange(32), 2)))
     for std, moved in ((1e-9, False), (0.5, True)):
         view = ProblemView(search.market.rules, params)
-        _, weights = pair_gradient(core, search.policy, view, std, np.random.default_rng(0))
+        _, weights = score_noise_gradient(core, search.policy, view, std, np.random.default_rng(0))
         assert bool((weights != 0).any()) == moved
     assert len(np.unique(core.batch.episode["key"])) == 32
 

@@ -216,12 +216,12 @@ def parameter_noise_gradient(
     noises = [th.from_numpy(rng.standard_normal((pairs, *p.shape)).astype(np.float32)) for p in parameters]
     with th.no_grad():
         own = [th.cat([p + std * noise, p - std * noise]) for p, noise in zip(parameters, noises, strict=True)]
-    cost = pair_costs(core, view, _each_by_its_own(policy, own))
+    cost = pair_costs(core, view, each_by_its_own(policy, own))
     credit = th.from_numpy((0.5 * (cost[:pairs] - cost[pairs:]) / (std * pairs)).astype(np.float32))
     return [th.tensordot(credit, noise, dims=1) for noise in noises]
 
 
-def _each_by_its_own(policy: ScorePolicy, own: list[th.Tensor]) -> Callable[[IntArray, Floats32], Floats32]:
+def each_by_its_own(policy: ScorePolicy, own: list[th.Tensor]) -> Callable[[IntArray, Floats32], Floats32]:
     """Scores of rows, each by its own parameters; `own` has them as `actor_parameters`, rows first."""
     extractor = cast(Any, policy.mlp_extractor)
     if (actor := extractor.additive) is not None:

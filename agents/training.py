@@ -140,7 +140,7 @@ class Progress(BaseCallback):
     @property
     def step(self) -> int:
         """Decisions so far."""
-        return int(self.num_timesteps) + self.searched
+        return int(self.model.num_timesteps) + self.searched
 
     def _on_training_start(self) -> None:
         if self.num_timesteps == 0:  # what the policy does before any reinforcement learning (the teacher's imitation)

@@ -19,7 +19,7 @@ market:
     horizon_minutes: {15: 1.0}
 agent: {policy: POLICY}
 training: {steps: 8192, n_envs: 64, steps_per_rollout: 32, batch_size: 1024, validations: 2, validation_orders: 20,
-           teacher_orders: 16}
+           teacher_orders: 16, search: {rounds: 4, pairs: 16}}
 evaluation: {orders: 60, against: [random, vwap_lit, rule_sor, tuned_sor, post_XQLA], fills_orders: 10}
 """
 

@@ -36,7 +36,7 @@ def make_run(folder: Path, policy: str) -> Path:
         {
             "name": "tiny", "market": load_market("base", ["orders.horizon_minutes={15: 1.0}"]),
             "agent": {"policy": policy, "knots": 3, "hidden": [8], "critic_hidden": [8]},
-            "training": {"n_envs": 8, "steps_per_rollout": 4, "batch_size": 32, "teacher": None},
+            "training": {"n_envs": 8, "steps_per_rollout": 4, "batch_size": 32, "teacher": None, "search": None},
         }
     )  # fmt: skip
     env = RoutingVecEnv(EpisodeBatch(Market(config.market), 8, 4))

@@ -276,7 +276,7 @@ def test_training_stores_the_ranges_that_evaluation_and_export_use(tmp_path: Pat
             "name": "tiny", "market": load_market("base", ["orders.horizon_minutes={15: 1.0}"]),
             "agent": {"knots": 3, "critic_hidden": [8]},
             "training": {
-                "n_envs": 8, "steps_per_rollout": 4, "batch_size": 32, "teacher": None, "steps": 32,
+                "n_envs": 8, "steps_per_rollout": 4, "batch_size": 32, "teacher": None, "search": None, "steps": 32,
                 "validation_orders": 2,
             },
         }

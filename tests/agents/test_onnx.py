@@ -52,7 +52,7 @@ def tiny_run(folder: Path, form: str) -> tuple[Path, Any]:
         {
             "name": form, "market": load_market("base", ["orders.horizon_minutes={15: 1.0}"]),
             "agent": {"policy": form, "knots": 5, "hidden": [16, 8], "critic_hidden": [8]},
-            "training": {"n_envs": 8, "steps_per_rollout": 4, "batch_size": 32, "teacher": None},
+            "training": {"n_envs": 8, "steps_per_rollout": 4, "batch_size": 32, "teacher": None, "search": None},
         }
     )  # fmt: skip
     model = make_ppo(config, RoutingVecEnv(EpisodeBatch(Market(config.market), 8, 4)), 4, None)

@@ -18,7 +18,7 @@ from glasspool.agents.runs import load_run, write_config
 from glasspool.agents.training import make_ppo, train
 from glasspool.agents.views import PACER, PrivilegedRouter, RoutingOnlyBatch, RoutingOnlyRouter, training_columns
 from glasspool.configs.errors import UserError
-from glasspool.configs.experiment import AgentConfig, ExperimentConfig, TrainingConfig
+from glasspool.configs.experiment import AgentConfig, ExperimentConfig, SearchConfig, TrainingConfig
 from glasspool.envs.features import GLOBAL_FEATURES, observation_names
 from glasspool.envs.market import Market, step_proposals, stream_key
 from glasspool.envs.privileged import Level, privileged_names
@@ -118,7 +118,7 @@ def test_routing_only_works_what_the_tuned_sor_would_and_sees_no_imbalance(base_
 def _experiment(base_market: Market, **agent: object) -> ExperimentConfig:
     training = TrainingConfig(
         steps=2_048, n_envs=64, steps_per_rollout=16, batch_size=512, epochs=1, teacher_orders=16,
-        validation_orders=8, validations=1,
+        validation_orders=8, validations=1, search=SearchConfig(rounds=1, pairs=8),
     )  # fmt: skip
     return ExperimentConfig(
         name="views", market=base_market.config, agent=AgentConfig(**agent), training=training  # type: ignore[arg-type]

@@ -89,7 +89,7 @@ def export_bundle(run_dir: str | Path, out: str | Path, *, orders: int, seed: in
     """Write the bundle of a run; it appears at `out` whole or not at all. A bundle that lies there is replaced.
 
     Args:
-        orders: sample parents of the test stream whose decisions are logged in it.
+        orders: sample parents of the test stream whose decisions are logged in it; 0: no log.
 
     Raises:
         UserError: not a finished run, or something at `out` that is no bundle.
@@ -103,7 +103,7 @@ def export_bundle(run_dir: str | Path, out: str | Path, *, orders: int, seed: in
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
     try:
-        (partial / "explanations").mkdir(parents=True)
+        partial.mkdir(parents=True)
         command = f"glasspool export {run_dir} --orders {orders} --seed {seed} --out {out}"
         _write_files(partial, run, orders, seed, command)
         _put_in_place(partial, out)
@@ -172,14 +172,17 @@ def _write_files(folder: Path, run: Run, orders: int, orders_seed: int, command:
     versions = {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
     market = Market(config.market)
     ranges = run.ranges or seen_ranges(market, ScoreRouter(runtime), run.seed)
-    counts = write_decision_log(
-        market, scorer, folder / LOG, orders=orders, seed=orders_seed, stream="test", policy_id=policy_id,
-        ranges=ranges, run_facts={
-            "run_id": f"{policy_id}-export", "policy_sha256": _sha256(folder / decides),
-            "config_sha256": _sha256(folder / CONFIG), "versions": versions, "command": command,
-            "operator": "glasspool export",
-        },
-    )  # fmt: skip
+    counts = dict.fromkeys(("orders", "decisions", "fallbacks", "children", "fills", "records"), 0)
+    if orders:
+        (folder / LOG).parent.mkdir()
+        counts = write_decision_log(
+            market, scorer, folder / LOG, orders=orders, seed=orders_seed, stream="test", policy_id=policy_id,
+            ranges=ranges, run_facts={
+                "run_id": f"{policy_id}-export", "policy_sha256": _sha256(folder / decides),
+                "config_sha256": _sha256(folder / CONFIG), "versions": versions, "command": command,
+                "operator": "glasspool export",
+            },
+        )  # fmt: skip
     training = _read_json(run_dir / "training.json", "training.json")
     evaluation = _read_json(run_dir / "evaluation.json", "evaluation.json")
     card = model_card(policy_id, config, seed, runtime, training, evaluation, counts, command, created)

@@ -39,9 +39,7 @@ def model_card(
         "## Outcomes",
         *_outcomes(evaluation), "",
         "## Explanations",
-        f"`explanations/decisions.jsonl` holds {log['decisions']:,} decisions over {log['orders']} sample orders "
-        f"({log['children']:,} child orders, {log['fills']:,} fills; {log['fallbacks']:,} decisions by the rule SOR, "
-        "because a feature was outside training), hash-chained: `glasspool audit verify`.",
+        _log(log),
         "",
         "## Limits",
         "- Fills, impact and adverse selection come from a model whose constants are assumed or calibrated.",
@@ -65,6 +63,16 @@ def _form(runtime: AdditiveRuntime | OnnxMlp, config: ExperimentConfig) -> str:
         f"{len(kinds)} kinds of route ({', '.join(kinds)}), {runtime.knots} knots a function; venue-shared functions: "
         f"{_yes(config.agent.share_venues)}; monotone in venue quality: {_yes(config.agent.monotone)}. Decided in "
         "whole numbers of 1e-9, so explanations add up exactly."
+    )
+
+
+def _log(log: dict[str, int]) -> str:
+    if not log["orders"]:
+        return "No sample log in this bundle; `glasspool explain` on it writes one."
+    return (
+        f"`explanations/decisions.jsonl` holds {log['decisions']:,} decisions over {log['orders']} sample orders "
+        f"({log['children']:,} child orders, {log['fills']:,} fills; {log['fallbacks']:,} decisions by the rule SOR, "
+        "because a feature was outside training), hash-chained: `glasspool audit verify`."
     )
 
 

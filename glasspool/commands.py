@@ -105,7 +105,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     out: Annotated[Path, typer.Option(help="Bundle folder to write.")],
     orders: Annotated[
-        int, typer.Option(min=1, help="Sample parents whose every decision is logged in the bundle.")
+        int, typer.Option(min=0, help="Sample parents whose every decision is logged in the bundle; 0: no log.")
     ] = 3,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the sample parents.")] = 1_000,
 ) -> None:

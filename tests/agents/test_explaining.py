@@ -275,23 +275,29 @@ def test_one_log_is_written_like_another(market: Market, runtime: AdditiveRuntim
 
 
 def test_every_stated_counterfactual_turns_the_decision_and_a_step_nearer_does_not(
-    market: Market, runtime: AdditiveRuntime, records: Records
+    market: Market, runtime: AdditiveRuntime, records: Records, tmp_path: Path
 ) -> None:
-    """On every decision of the log, by deciding again with the one quantity changed (not by the scores alone)."""
-    redecider = Redecider(bundle_of(market, runtime))
+    """On every decision of two policies' logs, deciding again with the one quantity changed (not by scores alone)."""
+    other = random_runtime(market, 2)
+    path = tmp_path / "decisions.jsonl"
+    write_decision_log(
+        market, other, path, orders=1, seed=1, stream="test", policy_id="t-s1", run_facts={"policy_sha256": "0" * 64}
+    )
     levers, told = set(), 0
-    for record in records:
-        body = record["body"]
-        if record["type"] in ("run", "parent"):
-            assert redecider(record) is None
-        if (flip := body.get("flip")) is None:
-            continue
-        here = "dark" if flip["to"] == "lit" else "lit"
-        assert redecider.turned(body, flip["value"]) == flip["to"]
-        assert redecider.turned(body, flip["before"]) == here
-        assert flip["value"] in body["counterfactual"] and flip["leader"] in body["counterfactual"]
-        levers.add((flip["lever"], flip["to"]))
-        told += 1
+    for policy, of_policy in ((runtime, records), (other, list(read_log(path)))):
+        redecider = Redecider(bundle_of(market, policy))
+        for record in of_policy:
+            body = record["body"]
+            if record["type"] in ("run", "parent"):
+                assert redecider(record) is None
+            if (flip := body.get("flip")) is None:
+                continue
+            here = "dark" if flip["to"] == "lit" else "lit"
+            assert redecider.turned(body, flip["value"]) == flip["to"]
+            assert redecider.turned(body, flip["before"]) == here
+            assert flip["value"] in body["counterfactual"] and flip["leader"] in body["counterfactual"]
+            levers.add((flip["lever"], flip["to"]))
+            told += 1
     assert told > 150
     assert len({lever for lever, _ in levers}) >= len(LEVERS) - 1  # which is nearest is the policy's affair
     assert {to for _, to in levers} == {"lit", "dark"}

@@ -68,7 +68,7 @@ def test_the_gradient_is_the_slope_of_the_exact_cost(noise: str, kind: str) -> N
     policy = policy_of(market, kind)
     values = actor_parameters(policy)
     core = EpisodeBatch(market, 8_000, 1, in_half_spreads=True, numbers=list(np.tile(np.arange(4_000), 2)))
-    estimates = [gradient_of(noise, core, policy, ProblemView(market.rules, params), round_) for round_ in range(13)]
+    estimates = [gradient_of(noise, core, policy, ProblemView(market.rules, params), round_) for round_ in range(9)]
     length = float(np.sqrt(sum(float((g * g).sum()) for g in estimates[0])))
     direction = [g / length for g in estimates[0]]
     slopes = [float(sum((g * d).sum() for g, d in zip(e, direction, strict=True))) for e in estimates[1:]]

@@ -278,7 +278,7 @@ def test_every_stated_counterfactual_turns_the_decision_and_a_step_nearer_does_n
     market: Market, runtime: AdditiveRuntime, records: Records, tmp_path: Path
 ) -> None:
     """On every decision of two policies' logs, deciding again with the one quantity changed (not by scores alone)."""
-    other = random_runtime(market, 2)
+    other = random_runtime(market, 4)  # one that turns on a markout too
     path = tmp_path / "decisions.jsonl"
     write_decision_log(
         market, other, path, orders=1, seed=1, stream="test", policy_id="t-s1", run_facts={"policy_sha256": "0" * 64}

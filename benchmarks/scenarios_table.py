@@ -24,16 +24,16 @@ def main() -> None:
     print(
         f"`benchmarks/scenarios.sh`, {date.today().isoformat()}, {os.cpu_count()} cores, {platform.machine()}. "
         f"Training seeds {', '.join(map(str, first['seeds']))}, {first['episodes']:,} held-out parents a scenario, "
-        f"test seed {first['test_seed']}. Neither the policies nor the tuned SOR have seen a scenario. A difference is "
+        f"test seed {first['test_seed']}. Neither policies nor tuned SORs have seen a scenario. A difference is "
         "router minus baseline, negative = cheaper; 95 % intervals over seeds and parents.\n"
     )
-    columns = ["scenario", "learned, bps", "tuned SOR", "rule SOR", "lit VWAP", "learned − tuned, bps", "half spreads",
-               "learned − rule, bps"]  # fmt: skip
+    columns = ["scenario", "learned, bps", "strong SOR", "tuned SOR", "rule SOR", "lit VWAP", "learned − strong, bps",
+               "half spreads", "learned − tuned, bps", "half spreads"]  # fmt: skip
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for e in evaluations:
-        names = ("learned", "tuned_sor", "rule_sor", "vwap_lit")
+        names = ("learned", "sor_strong", "tuned_sor", "rule_sor", "vwap_lit")
         means = [f"{e['routers'][r]['vwap_slippage_bps']['mean']:.2f}" for r in names]
-        gaps = [difference(e, *which) for which in (("tuned_sor", "bps"), ("tuned_sor", "hs"), ("rule_sor", "bps"))]
+        gaps = [difference(e, router, unit) for router in ("sor_strong", "tuned_sor") for unit in ("bps", "hs")]
         print("| " + " | ".join([e["market"], *means, *gaps]) + " |")
 
 

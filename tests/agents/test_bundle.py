@@ -218,6 +218,13 @@ def test_a_config_that_does_not_validate_is_refused(copied: Path) -> None:
         load_bundle(copied)
 
 
+def test_a_bundle_may_come_without_a_sample_log(run_dir: Path, tmp_path: Path) -> None:
+    bundle = export_bundle(run_dir, tmp_path / "bundle", orders=0, seed=1)
+    assert not (bundle / "explanations").exists()
+    assert "No sample log in this bundle" in (bundle / "model_card.md").read_text()
+    assert load_bundle(bundle).runtime.n_routes == 14
+
+
 def test_a_bundle_is_replaced_but_nothing_else_is(run_dir: Path, copied: Path, tmp_path: Path) -> None:
     (copied / "stale.txt").write_text("from before")
     export_bundle(run_dir, copied, orders=1, seed=1_001)

@@ -39,10 +39,19 @@ _STEPS_A_SEARCHED_ORDER = 30  # of PPO take as long as one order of the search
 
 
 def training_market(config: ExperimentConfig) -> MarketConfig:
-    """The market with the training orders in place of its own, if the experiment has some."""
-    if config.training.orders is None:
-        return config.market
-    return config.market.model_copy(update={"orders": config.training.orders})
+    """The market with the orders and the further classes of stocks that the experiment trains on."""
+    market, orders = with_extra_stocks(config), config.training.orders
+    return market if orders is None else market.model_copy(update={"orders": orders})
+
+
+def with_extra_stocks(config: ExperimentConfig) -> MarketConfig:
+    """The market with the classes of `training.extra_stocks`: they take their probabilities, the market's own what is left."""
+    extra, market = config.training.extra_stocks, config.market
+    if not extra:
+        return market
+    left = 1.0 - sum(s.probability for s in extra)
+    own = tuple(s.model_copy(update={"probability": left * s.probability}) for s in market.stocks)
+    return market.model_copy(update={"stocks": (*own, *extra)})
 
 
 def make_ppo(config: ExperimentConfig, env: RoutingVecEnv, seed: int, tensorboard: Path | None) -> PPO:
@@ -243,7 +252,7 @@ def train(
             model.save(folder / "policy.zip")
         if config.agent.privileged == "none":
             router = router_of(load_policy(folder / "policy.zip"), config.agent)
-            write_ranges(folder, seen_ranges(Market(config.market), router, seed))
+            write_ranges(folder, seen_ranges(Market(with_extra_stocks(config)), router, seed))
         write_training_json(folder, config, seed, curve, done=True)
     return model, curve
 

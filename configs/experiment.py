@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from .market import Frac, MarketConfig, Model, NonNegative, OrderConfig, Positive
+from .market import Frac, MarketConfig, Model, NonNegative, OrderConfig, Positive, StockConfig
 
 Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -69,7 +69,14 @@ class TrainingConfig(Model):
     validation_orders: Count = 500
     validations: Count = 10  # over the run; the best policy on the validation markets is kept
     orders: OrderConfig | None = None  # another order distribution for training; null: the market's
+    extra_stocks: tuple[StockConfig, ...] = ()  # classes met in training alone, each with its probability
     threads: Count = 1  # of torch; one is fastest where seeds run side by side
+
+    @model_validator(mode="after")
+    def _leave_room_for_the_market(self) -> TrainingConfig:
+        if (total := sum(s.probability for s in self.extra_stocks)) >= 1.0:
+            raise ValueError(f"the probabilities of extra_stocks sum to {total:g}; leave some for the market's own classes")
+        return self
 
 
 class EvaluationConfig(Model):

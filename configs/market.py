@@ -165,6 +165,8 @@ class RandomisationConfig(Model):
     regime_prob: Frac = 0.3
     scorecard_empty_prob: Frac = 0.15
     scorecard_fills: Range = (50.0, 20_000.0)
+    scorecard_markout_bias_hs: float = 0.0  # of every historical scorecard, the same for all routers; + = flattering
+    scorecard_fill_factor: Positive = 1.0  # historical over true fill rate
 
 
 class OrderConfig(Model):

@@ -128,7 +128,7 @@ def expected_markout_bps(rules: Rules, b: Batch, e: int, v: int, card: int, hori
 
 @compiled
 def open_scorecards(rules: Rules, b: Batch, e: int) -> None:
-    """History before the parent's day: binomial fills, normal markout error sigma^2 10 s / fills."""
+    """History before the parent's day: binomial fills, normal markout error sigma^2 10 s / fills, and the market's bias."""
     settings = rules.settings[0]
     ep = b.episode[e]
     unit = max(ep.half_spread_bps, 1e-9)
@@ -147,13 +147,14 @@ def open_scorecards(rules: Rules, b: Batch, e: int) -> None:
                 continue
             if uniform(key, card, 0) < settings.card_empty_prob:
                 continue
+            rate = min(1.0, rate * settings.card_fill_factor)
             fills = log_uniform(uniform(key, card, 1), settings.card_fills_range[0], settings.card_fills_range[1])
             row.attempts = max(1, int(min(fills / max(rate, 1e-6), 1e9)))
             row.filled = binomial(key, 100 + card, row.attempts, rate)
             row.markouts = row.filled
             if row.filled > 0:
                 error_hs = ep.vol_bps * math.sqrt(_HORIZON_S / row.filled) / unit
-                row.markout_hs_sum = row.filled * (mean_hs + error_hs * normal(key, card, 2))
+                row.markout_hs_sum = row.filled * (mean_hs + settings.card_bias_hs + error_hs * normal(key, card, 2))
 
 
 @leaf

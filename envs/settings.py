@@ -43,7 +43,8 @@ SETTINGS = np.dtype([
     ("independent_prob", "f8"), ("kappa_fast_range", "f8", 2),
     ("kappa_slow_range", "f8", 2), ("toxicity_jitter", "f8"), ("pnl_jitter_hs", "f8"), ("leak_zero_prob", "f8"),
     ("leak_range", "f8", 2), ("beta_jitter", "f8"), ("fee_jitter_mils", "f8"), ("regime_prob", "f8"),
-    ("card_empty_prob", "f8"), ("card_fills_range", "f8", 2),
+    ("card_empty_prob", "f8"), ("card_fills_range", "f8", 2), ("card_bias_hs", "f8"),
+    ("card_fill_factor", "f8"),
     # what happens to quotes and venues
     ("outage_prob", "f8"), ("outage_s", "f8", 2), ("halt_prob", "f8"), ("halt_s", "f8", 2), ("locked_prob", "f8"),
     ("crossed_prob", "f8"), ("shock_prob", "f8"), ("shock_move_bps", "f8"),
@@ -167,6 +168,8 @@ def _randomisation(config: MarketConfig) -> dict[str, Any]:
         "regime_prob": drawn.regime_prob,
         "card_empty_prob": drawn.scorecard_empty_prob,
         "card_fills_range": drawn.scorecard_fills,
+        "card_bias_hs": drawn.scorecard_markout_bias_hs,
+        "card_fill_factor": drawn.scorecard_fill_factor,
     }
 
 

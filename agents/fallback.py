@@ -48,9 +48,7 @@ class FeatureRanges:
         """Of `body()`. Raises UserError: other features, or a range that is not two finite numbers in order."""
         names = [f.name for f in FEATURES]
         if not isinstance(data, dict) or set(data) != set(names):
-            raise UserError(
-                f"{where}: feature_ranges does not name the features of this version. {mend}"
-            )
+            raise UserError(f"{where}: feature_ranges does not name the features of this version. {mend}")
         rows = []
         for name in names:
             try:

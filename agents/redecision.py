@@ -238,7 +238,6 @@ class Redecider:
         dark = sum(c.shares for c in guarded.release.children if is_dark(limits.routes[c.route]))
         _check_lit(logged.lit_alternative, dark)
 
-
     def _venues(self, limits: Limits) -> VenueRules:
         """The run's venues as the rule SOR sees them, made when first asked for."""
         if self._rule_venues is None:

@@ -45,7 +45,7 @@ def training_market(config: ExperimentConfig) -> MarketConfig:
 
 
 def with_extra_stocks(config: ExperimentConfig) -> MarketConfig:
-    """The market with the classes of `training.extra_stocks`: they take their probabilities, the market's own what is left."""
+    """The market with the classes of `training.extra_stocks`; its own share what probability those leave."""
     extra, market = config.training.extra_stocks, config.market
     if not extra:
         return market

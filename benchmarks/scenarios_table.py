@@ -25,16 +25,18 @@ def main() -> None:
         f"`benchmarks/scenarios.sh`, {date.today().isoformat()}, {os.cpu_count()} cores, {platform.machine()}. "
         f"Training seeds {', '.join(map(str, first['seeds']))}, {first['episodes']:,} held-out parents a scenario, "
         f"test seed {first['test_seed']}. Neither policies nor tuned SORs have seen a scenario. A difference is "
-        "router minus baseline, negative = cheaper; 95 % intervals over seeds and parents.\n"
+        "router minus baseline, negative = cheaper; 95 % intervals over seeds and parents. Fallback: decisions left "
+        "to the rule SOR because a feature was outside what training met.\n"
     )
     columns = ["scenario", "learned, bps", "strong SOR", "tuned SOR", "rule SOR", "lit VWAP", "learned − strong, bps",
-               "half spreads", "learned − tuned, bps", "half spreads"]  # fmt: skip
+               "half spreads", "learned − tuned, bps", "half spreads", "fallback"]  # fmt: skip
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for e in evaluations:
         names = ("learned", "sor_strong", "tuned_sor", "rule_sor", "vwap_lit")
         means = [f"{e['routers'][r]['vwap_slippage_bps']['mean']:.2f}" for r in names]
         gaps = [difference(e, router, unit) for router in ("sor_strong", "tuned_sor") for unit in ("bps", "hs")]
-        print("| " + " | ".join([e["market"], *means, *gaps]) + " |")
+        fallback = f"{e['routers']['learned']['fallback']['fallback_frac']:.2%}"
+        print("| " + " | ".join([e["market"], *means, *gaps, fallback]) + " |")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ class TrainingConfig(Model):
     @model_validator(mode="after")
     def _leave_room_for_the_market(self) -> TrainingConfig:
         if (total := sum(s.probability for s in self.extra_stocks)) >= 1.0:
-            raise ValueError(f"the probabilities of extra_stocks sum to {total:g}; leave some for the market's own classes")
+            raise ValueError(f"the probabilities of extra_stocks sum to {total:g}; leave some for the market")
         return self
 
 

@@ -128,7 +128,7 @@ def expected_markout_bps(rules: Rules, b: Batch, e: int, v: int, card: int, hori
 
 @compiled
 def open_scorecards(rules: Rules, b: Batch, e: int) -> None:
-    """History before the parent's day: binomial fills, normal markout error sigma^2 10 s / fills, and the market's bias."""
+    """History before the parent's day: binomial fills, normal markout error sigma^2 10 s / fills, the market's bias."""
     settings = rules.settings[0]
     ep = b.episode[e]
     unit = max(ep.half_spread_bps, 1e-9)

@@ -41,7 +41,8 @@ def evaluate(
         list[str], typer.Argument(help="Run folders of one or several training seeds, a bundle, or a baseline's name.")
     ],
     against: Annotated[
-        list[str] | None, typer.Option(
+        list[str] | None,
+        typer.Option(
             help="A baseline to compare with, or your own router as module:Class or cmd:COMMAND; may be repeated. "
             "Default: the config's."
         ),

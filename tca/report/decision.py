@@ -87,9 +87,7 @@ def tell_decision(records: Sequence[Record]) -> Decision | None:
         chosen, _ = _ranked(body)
         return bool(body.get("lit_alternative")), filled, chosen["route"] != (body.get("baseline") or {}).get("top")
 
-    decisions = [
-        r for r in records if r["type"] == "decision" and _scored(r["body"]) and not r["body"].get("fallback")
-    ]
+    decisions = [r for r in records if r["type"] == "decision" and _scored(r["body"]) and not r["body"].get("fallback")]
     if not decisions:
         return None
     picked = max(decisions, key=telling)  # max keeps the first of equals
@@ -249,7 +247,8 @@ def _baseline(body: Record) -> str:
 def _controls(body: Record) -> list[str]:
     return [
         f"Control {c.get('code')} stepped in ({c.get('outcome')}: limit {c.get('limit')}, seen {c.get('seen')})."
-        for c in body.get("controls", []) if c.get("outcome") != "fallback"
+        for c in body.get("controls", [])
+        if c.get("outcome") != "fallback"
     ]
 
 
@@ -275,8 +274,11 @@ def _candidates(body: Record) -> list[dict[str, str]]:
     return [
         {
             "route": str(c.get("route")),
-            "score": number(c["score_e9"] / 1e9, 3) if c.get("score_e9") is not None
-            else "masked" if c.get("masks") else "\N{EN DASH}",
+            "score": number(c["score_e9"] / 1e9, 3)
+            if c.get("score_e9") is not None
+            else "masked"
+            if c.get("masks")
+            else "\N{EN DASH}",
             "weight": percent(c["weight_ppm"] / 1e6) if c.get("weight_ppm") is not None else "\N{EN DASH}",
             "p_fill": percent(c["p_fill_ppm"] / 1e6) if c.get("p_fill_ppm") is not None else "\N{EN DASH}",
             "shares": f"{released[c.get('route')]:,}" if c.get("route") in released else "\N{EN DASH}",

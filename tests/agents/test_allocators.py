@@ -279,8 +279,6 @@ def test_every_player_of_the_game_is_a_rule_of_its_own() -> None:
     assert len(set(played)) == len(PLAYERS)
 
 
-
-
 # --- routers in the market
 
 

@@ -164,9 +164,7 @@ def test_the_policys_own_view_stands_beside_it_where_there_is_one(records: Recor
             assert nothing == all(c["score_e9"] is None for c in d["candidates"])
 
 
-def test_all_of_it_is_decided_again(
-    log: Path, market: Market, runtime: AdditiveRuntime, ranges: FeatureRanges
-) -> None:
+def test_all_of_it_is_decided_again(log: Path, market: Market, runtime: AdditiveRuntime, ranges: FeatureRanges) -> None:
     verdict = again(log, bundle_of(market, runtime, ranges))
     assert verdict.ok, verdict.message
 

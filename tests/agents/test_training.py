@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import platform
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch as th
+from pydantic import ValidationError
 
 from glasspool.agents.policies import load_policy
 from glasspool.agents.policy_search import PairedSearch
 from glasspool.agents.runtime import AdditiveRuntime
-from glasspool.agents.training import Progress, train
+from glasspool.agents.training import Progress, train, training_market, with_extra_stocks
 from glasspool.configs.experiment import ExperimentConfig
 from glasspool.configs.loading import load_experiment
 
+COMMITTED = Path(__file__).parent / "tiny_run.json"
+PINNED = {
+    "name": "pinned", "price_usd": 22, "adv_shares": 120_000_000, "spread_bps": 4.55, "daily_vol_bps": 130,
+    "depth_shares": 20_000,
+}  # fmt: skip
 TINY = """
 name: tiny
 market:
@@ -71,3 +81,48 @@ def test_a_run_stopped_in_its_search_ends_as_one_that_was_not(
     mine, theirs = (load_policy(folder / "policy.zip") for folder in (tmp_path, whole))
     assert isinstance(mine, AdditiveRuntime) and isinstance(theirs, AdditiveRuntime)
     assert (mine.table_e9 == theirs.table_e9).all() and (mine.bias_e9 == theirs.bias_e9).all()
+
+
+def result(folder: Path) -> dict[str, object]:
+    """What a run came to, and the machine whose arithmetic it was."""
+    policy = load_policy(folder / "policy.zip")
+    assert isinstance(policy, AdditiveRuntime)
+    digest = hashlib.sha256(policy.table_e9.tobytes() + policy.bias_e9.tobytes()).hexdigest()
+    cpu = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
+    where = [platform.machine(), *names[:1], th.backends.cpu.get_cpu_capability(), th.__version__, np.__version__]
+    return {"machine": where, "curve_hs": [hs for _, hs in curve(folder)], "policy_sha256": digest}
+
+
+def test_a_tiny_policy_trains_to_its_committed_result(whole: Path) -> None:
+    """Exactly on the machine of the file (`python tests/agents/test_training.py` writes it anew); elsewhere, where the
+    last digits of torch differ and training carries them on, to three digits of the cost."""
+    committed, mine = json.loads(COMMITTED.read_text()), result(whole)
+    if committed["machine"] == mine["machine"]:
+        assert mine == committed
+    assert mine["curve_hs"] == pytest.approx(committed["curve_hs"], rel=5e-3)
+
+
+def test_further_classes_of_stocks_are_met_in_training_alone(tiny: ExperimentConfig) -> None:
+    training = tiny.training.model_dump() | {"extra_stocks": [{**PINNED, "probability": 0.2}]}
+    config = ExperimentConfig.model_validate(tiny.model_dump() | {"training": training})
+    market = training_market(config)
+    assert [(s.name, s.probability) for s in market.stocks] == [
+        *((s.name, pytest.approx(0.8 * s.probability)) for s in tiny.market.stocks), ("pinned", 0.2),
+    ]  # fmt: skip
+    assert config.market == tiny.market
+    assert with_extra_stocks(tiny) is tiny.market
+
+
+def test_further_classes_must_leave_room_for_the_market(tiny: ExperimentConfig) -> None:
+    training = tiny.training.model_dump() | {"extra_stocks": [{**PINNED, "probability": 1.0}]}
+    with pytest.raises(ValidationError, match="extra_stocks sum to 1; leave some"):
+        ExperimentConfig.model_validate(tiny.model_dump() | {"training": training})
+
+
+if __name__ == "__main__":  # the committed result, made anew
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "tiny.yaml").write_text(TINY)
+        train(load_experiment(folder / "tiny.yaml"), 1, folder)
+        COMMITTED.write_text(json.dumps(result(folder), indent=1) + "\n")

@@ -177,9 +177,7 @@ def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
     return int(ended.value.code or 0), shown.out + shown.err
 
 
-def test_the_commands_review_refuse_and_compare(
-    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_commands_review_refuse_and_compare(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old = shutil.copy(checkpoints_path(log), tmp_path / "kept.checkpoints")
     answer: Callable[..., tuple[int, str]] = lambda *args: run(capsys, *args)  # noqa: E731
     code, said = answer("review", str(log), "P-0-0002", "--verdict", "justify", "--by", "A. Reader", "--note", "fine")

@@ -22,7 +22,7 @@ from ..envs.features import N_GLOBAL, N_ROUTE, observation_bounds, schema_sha256
 from ..envs.state import ORDER_TYPES, TAKE
 from ..envs.venues import routes_of
 from ..explain.canonical import Record
-from ..explain.counterfactual import observation_at
+from ..explain.counterfactual import OTHER, observation_at
 from ..explain.decision import column_names, decide
 from ..explain.facts import Facts, Limits, Parent, is_dark, type_of
 from ..explain.lit_alternative import COST_PARTS
@@ -199,7 +199,8 @@ class Redecider:
         )  # fmt: skip
 
     def turned(self, body: Any, value: str) -> str | None:
-        """What the decision of a record that has a `flip` becomes with the flip's quantity at `value`: lit or dark.
+        """What the decision of a record that has a `flip` becomes with the flip's quantity at `value`: lit or dark; of
+        a flip to another route: other, or same.
 
         Decided again in full from the changed observation; None: nothing could be chosen. The records before it must
         have been read.
@@ -208,7 +209,12 @@ class Redecider:
         flip = body["flip"]
         seen = observation_at(facts.observation, limits, flip["lever"], flip["route"], value)
         chosen = decide(scorer, limits, parent, replace(facts, observation=seen)).chosen
-        return None if chosen is None else "dark" if is_dark(limits.routes[chosen]) else "lit"
+        if chosen is None:
+            return None
+        if flip["to"] == OTHER:
+            before = decide(scorer, limits, parent, facts).chosen
+            return "same" if chosen == before else OTHER
+        return "dark" if is_dark(limits.routes[chosen]) else "lit"
 
     def _read(self, body: Any) -> tuple[_Decision, Limits, AdditiveRuntime | MlpScorer, Parent, Facts]:
         logged = _Decision.model_validate(body)

@@ -1,5 +1,7 @@
 """What would have turned a decision: the nearest change of one quantity that sends it lit instead of dark, or dark.
 
+Where nothing within the ranges does, it is the nearest change that puts another route first.
+
 A lever moves what moves together: the spread moves the three features that read it and every fee in half spreads, the
 order's size its three features; a pool's measured markout and fill rate are the chosen pool's, or the leading pool's of
 a decision for lit. "Nearest" is the smallest change as a fraction of the lever's range in the feature table. Scores are
@@ -17,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..envs.features import FEATURES, N_GLOBAL, N_ROUTE
+from ..envs.state import TAKE
 from .attribution import Scorer
-from .facts import Body, Limits, is_dark
+from .facts import Body, Limits, is_dark, type_of
 from .reasons import COLUMN, Story
 
 _EVEN_POINTS = 65  # beside the knots, for what is not straight between them
@@ -63,6 +66,7 @@ LEVERS = (
     Lever("volatility_ratio", "log_vol_ratio", 2, (("log_vol_ratio", 1.0),),
           words="volatility had been {value} x normal instead of {now}"),
 )  # fmt: skip
+OTHER = "other"
 _BY_NAME = {lever.name: lever for lever in LEVERS}
 
 
@@ -70,7 +74,7 @@ _BY_NAME = {lever.name: lever for lever in LEVERS}
 class Flip:
     """The nearest turn. `value` is a decimal text: what is told is what was scored."""
 
-    to: str  # lit or dark
+    to: str  # lit or dark; "other": another route of the same kind leads
     leader: str
     lever: Lever
     route: str | None
@@ -82,6 +86,8 @@ class Flip:
     @property
     def text(self) -> str:
         what = self.lever.words.format(route=self.route, value=self.value, now=self.now)
+        if self.to == OTHER:
+            return f"{self.leader} would have come first if {what}"
         return f"it would have gone {self.to} ({self.leader} first) if {what}"
 
     def body(self) -> Body:
@@ -127,10 +133,11 @@ def _rows(lever: Lever, route: int | None, obs: Floats, xs: Floats) -> Floats:
 
 
 def counterfactual(story: Story, scorer: Scorer) -> Flip | None:
-    """The nearest turn of a decision over all levers, or None: nothing within the ranges turns it.
+    """The nearest turn of a decision over all levers, from dark to lit or back; else to another route; else None:
+    nothing within the ranges turns it.
 
-    None too for the last slot (a control decides), where the parent's dark cap has no room for a child order, and where
-    the released route is not the leader of the open ones.
+    None too for the last slot (a control decides) and where the released route is not the leader of the open ones. No
+    turn to dark is told where the parent's dark cap has no room for a child order.
     """
     chosen = story.chosen
     if chosen is None or story.completing:
@@ -140,13 +147,26 @@ def counterfactual(story: Story, scorer: Scorer) -> Flip | None:
     if ranked[0] != chosen:
         return None
     dark = is_dark(routes[chosen])
-    others = [r for r in ranked if is_dark(routes[r]) != dark]
-    if not others or (not dark and _no_dark_room(story)):
+    if not dark and _no_dark_room(story):
+        ranked = [r for r in ranked if not is_dark(routes[r])]
+    own = [r for r in ranked if is_dark(routes[r]) == dark]
+    across = [r for r in ranked if is_dark(routes[r]) != dark]
+    if across:
+        pool = chosen if dark else across[0]
+        if flip := _nearest(story, scorer, own, across, "lit" if dark else "dark", [pool]):
+            return flip
+    if len(own) < 2:
         return None
-    own = sorted(r for r in ranked if is_dark(routes[r]) == dark)
-    search = _Search(story, scorer, np.array(own), np.array(sorted(others)), "lit" if dark else "dark")
-    pool = chosen if dark else others[0]
-    found = [search.nearest(lever, pool if lever.scoped else None) for lever in LEVERS]
+    measured = [r for r in ranked[:2] if type_of(routes[r]) != TAKE]  # a take has no record to be different
+    return _nearest(story, scorer, [chosen], own[1:], OTHER, measured)
+
+
+def _nearest(
+    story: Story, scorer: Scorer, own: list[int], others: list[int], to: str, measured: list[int]
+) -> Flip | None:
+    """The nearest turn over all levers; those of one route are tried on each of `measured`."""
+    search = _Search(story, scorer, np.array(sorted(own)), np.array(sorted(others)), to)
+    found = [search.nearest(lever, r) for lever in LEVERS for r in (measured if lever.scoped else [None])]
     return min((f for f in found if f is not None), key=lambda f: f.distance_frac, default=None)
 
 
@@ -160,7 +180,7 @@ def _no_dark_room(story: Story) -> bool:
 class _Search:
     story: Story
     scorer: Scorer
-    own: NDArray[np.int64]  # open routes of the chosen kind
+    own: NDArray[np.int64]  # the open routes that must lose the lead
     others: NDArray[np.int64]
     to: str
 
@@ -246,4 +266,4 @@ class _Search:
         return low <= value <= high and leader(value) in self.others
 
 
-__all__ = ["LEVERS", "Flip", "Lever", "counterfactual", "observation_at"]
+__all__ = ["LEVERS", "OTHER", "Flip", "Lever", "counterfactual", "observation_at"]

@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 
 from ..configs.rule_sor import RuleSorConfig
 from ..envs.features import FEATURES, GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES
-from ..envs.state import PING, TAKE
+from ..envs.state import PING, POST, TAKE
 from .attribution import E9, Explanation
 from .facts import Body, Facts, Limits, Parent, is_dark, type_of, venue_of
 
 MAX_REASONS = 3
 _RULES = RuleSorConfig()  # the boundaries between the words
 _TIME_RUNNING_OUT_FRAC = 0.1
+_LONG_AGO = 1.0 - math.exp(-10.0)  # visit_age after five minutes
 COLUMN = {f.name: i for i, f in enumerate(GLOBAL_FEATURES)} | {f.name: i for i, f in enumerate(ROUTE_FEATURES)}
+_VISITS = ("visit_age", "last_filled_frac")
 _VERBS = ("Take", "Post", "Ping", "Rest")
 
 
@@ -160,7 +162,7 @@ def _venue_code(story: Story, feature: str) -> str:
     if feature == "fee_hs":
         fee_e6, rival = story.facts.fee_e6, story.rival
         return "FEE_ADVANTAGE" if rival is not None and fee_e6[route] < fee_e6[rival] else "VENUE_MIXED"
-    if feature in ("visit_age", "last_filled_frac"):
+    if feature in _VISITS:
         return "VENUE_LAST_VISIT"
     markout, rate = story.value("markout_hs", route), story.facts.p_fill_ppm[route] / 1e6
     good_rate = rate >= (_RULES.ping_fill_good if kind == PING else _RULES.rest_fill_good)
@@ -177,11 +179,12 @@ def _venue_code(story: Story, feature: str) -> str:
 
 
 def _about(story: Story, feature: str) -> int:
-    """The route that a venue feature speaks of: the chosen one; for a take, whose record is constants, the rival."""
+    """The route that a venue feature speaks of: the chosen one; the rival where the chosen one's is a constant (a take
+    has no record; only pools have visits)."""
     assert story.chosen is not None  # venue codes come from a comparison
-    take = type_of(story.limits.routes[story.chosen]) == TAKE
-    own = story.rival is None or not take or feature in ("fee_hs", "log_fill_rate")
-    return story.chosen if own or story.rival is None else story.rival
+    kind = type_of(story.limits.routes[story.chosen])
+    constant = kind <= POST if feature in _VISITS else kind == TAKE and feature not in ("fee_hs", "log_fill_rate")
+    return story.rival if constant and story.rival is not None else story.chosen
 
 
 def _fills(story: Story, route: int) -> int:
@@ -203,7 +206,8 @@ def sentence(story: Story) -> str:
         return f"Send nothing: the pace asks for {story.work_shares:.1f} shares. {route} has the highest score."
     kind = type_of(route)
     start = (
-        f"{_VERBS[kind]} {story.released[story.chosen]:,} of {total:,} shares {'in' if kind >= PING else 'at'} "
+        f"{_VERBS[kind]} {story.released[story.chosen]:,} of the {total:,} shares sent now "
+        f"{'in' if kind >= PING else 'at'} "
         f"{venue_of(route)}"
     )
     if story.completing:
@@ -214,7 +218,10 @@ def sentence(story: Story) -> str:
     if story.rival is None:
         return f"{start}: no other route is open."
     theirs = story.explanation.routes[story.rival].score_e9 / E9
-    score = f"score {mine:.3f} against {theirs:.3f} for {story.limits.routes[story.rival]}"
+    rival = story.limits.routes[story.rival]
+    other_kind = is_dark(rival) != is_dark(route)
+    best = f", the best {'dark' if is_dark(rival) else 'lit'} route" if other_kind else ""
+    score = f"score {mine:.3f} against {theirs:.3f} for {rival}{best}"
     return f"{start}: {'; '.join([score, *told])}."
 
 
@@ -241,20 +248,27 @@ def phrase(story: Story, code: str) -> str:
     return _venue_phrase(story, code)
 
 
+_FEATURE_OF = {
+    "FEE_ADVANTAGE": "fee_hs", "VENUE_FILL_PROB_HIGH": "log_fill_rate", "VENUE_LAST_VISIT": "visit_age",
+}  # fmt: skip
+
+
 def _venue_phrase(story: Story, code: str) -> str:
-    about = _about(story, {"FEE_ADVANTAGE": "fee_hs", "VENUE_FILL_PROB_HIGH": "log_fill_rate"}.get(code, "markout_hs"))
+    about = _about(story, _FEATURE_OF.get(code, "markout_hs"))
     route = story.limits.routes[about]
     if code == "FEE_ADVANTAGE" and story.rival is not None:
         fees = [f"${story.facts.fee_e6[r] / 1e6:.4f}" for r in (about, story.rival)]
         return f"fee {fees[0]} a share against {fees[1]}"
     if code == "VENUE_LAST_VISIT":
         age = story.value("visit_age", about)
-        when = f"{abs(30.0 * math.log(1.0 - age)):.0f} s ago" if age < 1.0 - 1e-9 else "long ago"
-        return f"last visit to {route} {when}, {100 * story.value('last_filled_frac', about):.0f} % filled"
-    if code == "VENUE_SAMPLE_SMALL":
-        return f"only {_fills(story, about):,} fills measured at {route}"
+        if age >= _LONG_AGO:
+            return f"no recent visit to {route}"
+        filled = 100 * story.value("last_filled_frac", about)
+        return f"last visit to {route} {abs(30.0 * math.log(1.0 - age)):.0f} s ago, {filled:.0f} % filled"
     rate = f"fill rate {story.facts.p_fill_ppm[about] / 1e4:.1f} %"
     markout = f"10 s markout {story.value('markout_hs', about):+.2f} half spreads"
+    if code == "VENUE_SAMPLE_SMALL":
+        return f"{route} {markout} from only {_fills(story, about):,} fills"
     if code == "VENUE_FILL_PROB_HIGH":
         return f"{route} {rate}"
     return f"{route} {markout}" if code == "VENUE_MARKOUT_OK" else f"{route} {rate}, {markout}"

@@ -46,6 +46,20 @@ REASON_WORDS = {
     "SIGNAL_FAVOURABLE": "the quote's imbalance points the order's way",
     "VOL_NO_DATA": "there is no reference for volatility",
 }
+# Where a policy's reason is what a feature added, not a verdict: whatever the number was, it counted for the route.
+POLICY_WORDS = REASON_WORDS | {
+    "VENUE_SAMPLE_SMALL": "what was measured after few fills",
+    "VENUE_FILL_PROB_HIGH": "the fill rate",
+    "VENUE_MARKOUT_OK": "the measured markout",
+    "VENUE_MIXED": "fill rate and markout",
+    "VENUE_LAST_VISIT": "when the pool was last visited, and what it filled",
+}
+FEATURE_WORDS = {
+    "log_fill_rate": "fill rate", "markout_hs": "measured markout", "fee_hs": "fee",
+    "log_evidence": "number of fills behind the markout", "visit_age": "time since the last visit",
+    "last_filled_frac": "what the last visit filled",
+}  # fmt: skip
+DASH = "\N{EN DASH}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +117,15 @@ def explain_decision(records: Sequence[Record], picked: Record, choice_rule: str
     children, fills = _events(records)
     body = picked["body"]
     own = children[str(body.get("decision_id"))]
-    sentences = [_what(picked, parents.get(body.get("parent_id"))), _why(body), _baseline(body), *_controls(body)]
-    sentences.append(_outcome(own, fills))
+    parent = parents.get(body.get("parent_id"))
+    sentences = [
+        _what(picked, parent),
+        _pace(body),
+        _why(body),
+        _baseline(body),
+        *_controls(body),
+        _outcome(own, fills),
+    ]
     return Decision(
         decision_id=str(body.get("decision_id")),
         choice_rule=choice_rule,
@@ -157,7 +178,8 @@ def _scores(body: Record) -> list[Score]:
     scores = [_score("The policy's own choice, not sent" if body.get("fallback") else "Chosen", chosen)]
     if rival is not None:
         is_lit = str(rival["route"]).endswith((":take", ":post"))
-        scores.append(_score("Best lit route" if is_lit else "Runner-up", rival))
+        other = "other " if str(chosen["route"]).endswith((":take", ":post")) else ""
+        scores.append(_score(f"Best {other}lit route" if is_lit else "Runner-up", rival))
     return scores
 
 
@@ -186,23 +208,77 @@ def _what(record: Record, parent: Record | None) -> str:
     left = body.get("remaining_shares")
     remaining = f", with {left:,} shares left" if isinstance(left, int) else ""
     who = "the rule-based SOR, in the policy's place," if body.get("fallback") else "the policy"
+    if _completes(body):
+        proposed = (
+            ", ".join(f"{r.get('shares', 0):,} to {r.get('route')}" for r in body.get("proposed", [])) or "nothing"
+        )
+        return (
+            f"At {time}{remaining} of {order}, a control sent {sent}: it was the last interval. "
+            f"The policy had proposed {proposed}."
+        )
     return f"At {time}{remaining} of {order}, {who} sent {sent}."
+
+
+def _completes(body: Record) -> bool:
+    """A control sent all that was left, in place of the proposal."""
+    return any(c.get("outcome") == "complete" for c in body.get("controls", []))
+
+
+def _pace(body: Record) -> str:
+    """Why that many: where the order stood, and what the pace asked for within its band."""
+    gap = body.get("gap_shares")
+    if not isinstance(gap, int):
+        return ""
+    where = "on schedule" if gap == 0 else f"{abs(gap):,} shares {'behind' if gap > 0 else 'ahead of'} schedule"
+    pace = next((c for c in body.get("candidates", []) if c.get("route") == "pace"), {})
+    if body.get("fallback") or pace.get("work_shares") is None:
+        return f"The order was {where}."
+    lo, hi, work = (f"{float(pace[k]):,.0f}" for k in ("lo_shares", "hi_shares", "work_shares"))
+    return (
+        f"The order was {where}; of the {lo} to {hi} shares that its band allowed, the policy's pace asked for {work}."
+    )
 
 
 def _why(body: Record) -> str:
     if body.get("fallback"):
         return _why_not_the_policy(body)
-    reasons = [REASON_WORDS.get(str(r.get("code")), str(r.get("code"))) for r in body.get("reasons", [])]
+    reasons = [POLICY_WORDS.get(str(r.get("code")), str(r.get("code"))) for r in body.get("reasons", [])]
     if not _scored(body):
         codes = ", ".join(str(r.get("code")) for r in body.get("reasons", []))
         return f"No route was open ({codes}), so none has a score."
-    chosen, rival = _ranked(body)
-    text = f"{chosen['route']} had the highest score, {number(chosen['score_e9'] / 1e9, 3)}"
-    if rival is not None:
-        text += f" against {number(rival['score_e9'] / 1e9, 3)} for {rival['route']}"
+    chosen, _ = _ranked(body)
+    best, second = _scored(body)[0], next((c for c in _scored(body) if c["route"] != chosen["route"]), None)
+    score = number(chosen["score_e9"] / 1e9, 3)
+    if chosen["route"] != best["route"]:
+        why = "the last interval sends what is left by the cheapest lit take, whatever the scores"
+        return f"{chosen['route']} had score {score}; {best['route']} had the highest. " + (
+            f"{why[0].upper()}{why[1:]}." if _completes(body) else "The controls left no shares for that one."
+        )
+    text = f"{chosen['route']} had the highest score, {score}"
+    if second is not None:
+        text += f" against {number(second['score_e9'] / 1e9, 3)} for {second['route']}"
+        if told := _over_the_runner_up(body):
+            text += f" (what told them apart: {told})"
+    against = body.get("against")
     if reasons:
-        text += "; the largest contributions: " + ", ".join(reasons)
+        rival = (
+            f" over {against}, the best {_kind(against)} route,"
+            if against and _kind(against) != _kind(chosen["route"])
+            else ""
+        )
+        text += f". The largest contributions{rival or ''} were: " + "; ".join(reasons)
     return text + "."
+
+
+def _kind(route: object) -> str:
+    return "lit" if str(route).endswith((":take", ":post")) else "dark"
+
+
+def _over_the_runner_up(body: Record) -> str:
+    """The two features that added most to the lead over the second route, by name."""
+    margin = next((m for m in body.get("margins", []) if "runner_up" in m.get("is", [])), None)
+    gains = sorted(((v, k) for k, v in (margin or {}).get("feature_attr_e9", {}).items() if v > 0), reverse=True)[:2]
+    return ", ".join(f"{FEATURE_WORDS.get(k, k)} {number(v / 1e9, 3, sign=True)}" for v, k in gains)
 
 
 def _why_not_the_policy(body: Record) -> str:
@@ -233,23 +309,31 @@ def _baseline(body: Record) -> str:
     baseline = body.get("baseline") or {}
     reasons = ", ".join(REASON_WORDS.get(str(c), str(c)) for c in baseline.get("reasons", [])) or "no reason given"
     if not baseline.get("top"):
-        return f"The rule-based SOR sends nothing ({reasons})." if body.get("fallback") else ""
+        if body.get("fallback"):
+            return f"The rule-based SOR sends nothing ({reasons})."
+        return f"The rule-based SOR would have sent nothing ({reasons})." if baseline else ""
     votes = f" with {number(baseline['votes'], 0, sign=True)} votes" if isinstance(baseline.get("votes"), int) else ""
     if body.get("fallback"):
         return f"It led with {baseline['top']}{votes} ({reasons})."
     if not _scored(body):
         return ""
     chosen, _ = _ranked(body)
-    same = "the same route" if baseline["top"] == chosen["route"] else "another route"
-    return f"The rule-based SOR would have led with {baseline['top']}{votes} ({reasons}): {same}."
+    same = "the same route first" if baseline["top"] == chosen["route"] else "another route first"
+    work = f" in {float(baseline['work_shares']):,.0f} shares" if baseline.get("work_shares") else ""
+    return f"The rule-based SOR would have led with {baseline['top']}{work}{votes} ({reasons}): {same}."
 
 
 def _controls(body: Record) -> list[str]:
-    return [
-        f"Control {c.get('code')} stepped in ({c.get('outcome')}: limit {c.get('limit')}, seen {c.get('seen')})."
-        for c in body.get("controls", [])
-        if c.get("outcome") != "fallback"
-    ]
+    told = []
+    for c in body.get("controls", []):
+        if c.get("outcome") == "complete":
+            told.append(
+                f"Control {c.get('code')}: in the last interval all {c.get('limit'):,} shares that are left are sent."
+            )
+        elif c.get("outcome") != "fallback":
+            seen = f"{c.get('outcome')}: limit {c.get('limit')}, seen {c.get('seen')}"
+            told.append(f"Control {c.get('code')} stepped in ({seen}).")
+    return told or ([] if body.get("fallback") or "controls" not in body else ["No control changed the decision."])
 
 
 def _outcome(children: Sequence[Record], fills: Mapping[str, Sequence[Record]]) -> str:
@@ -278,10 +362,11 @@ def _candidates(body: Record) -> list[dict[str, str]]:
             if c.get("score_e9") is not None
             else "masked"
             if c.get("masks")
-            else "\N{EN DASH}",
-            "weight": percent(c["weight_ppm"] / 1e6) if c.get("weight_ppm") is not None else "\N{EN DASH}",
-            "p_fill": percent(c["p_fill_ppm"] / 1e6) if c.get("p_fill_ppm") is not None else "\N{EN DASH}",
-            "shares": f"{released[c.get('route')]:,}" if c.get("route") in released else "\N{EN DASH}",
+            else DASH,
+            "weight": percent(c["weight_ppm"] / 1e6) if c.get("weight_ppm") is not None else DASH,
+            "p_fill": percent(c["p_fill_ppm"] / 1e6) if c.get("p_fill_ppm") is not None else DASH,
+            "fee": f"{c['fee_e6'] / 1e4:+.2f}" if c.get("fee_e6") is not None else DASH,
+            "shares": f"{released[c.get('route')]:,}" if c.get("route") in released else DASH,
             "masks": ", ".join(map(str, c.get("masks", []))),
         }
         for c in rows
@@ -298,7 +383,7 @@ def _lit_rows(body: Record) -> list[dict[str, str]]:
     for way, label in (("dark", "dark (sent)"), ("take", "lit take"), ("post", "lit post")):
         if entry := lit.get(way):
             row = {"way": label, "route": str(entry.get("route"))}
-            row["p_fill"] = percent(entry["p_fill_ppm"] / 1e6) if entry.get("p_fill_ppm") is not None else "\N{EN DASH}"
-            row |= {key: number(entry[key] / 1e4, 2, sign=True) if key in entry else "\N{EN DASH}" for key in LIT_PARTS}
+            row["p_fill"] = percent(entry["p_fill_ppm"] / 1e6) if entry.get("p_fill_ppm") is not None else DASH
+            row |= {key: number(entry[key] / 1e4, 2, sign=True) if key in entry else DASH for key in LIT_PARTS}
             rows.append(row)
     return rows

@@ -292,7 +292,7 @@ def test_every_stated_counterfactual_turns_the_decision_and_a_step_nearer_does_n
                 assert redecider(record) is None
             if (flip := body.get("flip")) is None:
                 continue
-            here = "dark" if flip["to"] == "lit" else "lit"
+            here = {"lit": "dark", "dark": "lit", "other": "same"}[flip["to"]]
             assert redecider.turned(body, flip["value"]) == flip["to"]
             assert redecider.turned(body, flip["before"]) == here
             assert flip["value"] in body["counterfactual"] and flip["leader"] in body["counterfactual"]

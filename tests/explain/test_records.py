@@ -263,7 +263,8 @@ def test_the_sentence_holds_the_logged_numbers() -> None:
     ))  # fmt: skip
     shares = {c["route"]: c["shares"] for c in made["released"]}
     start = (
-        f"Rest {shares['XQDA:rest']} of {sum(shares.values())} shares in XQDA: score 2.350 against 1.000 for XQLA:post"
+        f"Rest {shares['XQDA:rest']} of the {sum(shares.values())} shares sent now in XQDA: score 2.350 against 1.000 "
+        "for XQLA:post, the best lit route"
     )
     assert made["sentence"] == f"{start}; XQDA:rest 10 s markout -0.15 half spreads (+2.350)."
 

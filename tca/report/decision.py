@@ -230,7 +230,7 @@ def _pace(body: Record) -> str:
     if not isinstance(gap, int):
         return ""
     where = "on schedule" if gap == 0 else f"{abs(gap):,} shares {'behind' if gap > 0 else 'ahead of'} schedule"
-    pace = next((c for c in body.get("candidates", []) if c.get("route") == "pace"), {})
+    pace: Record = next((c for c in body.get("candidates", []) if c.get("route") == "pace"), {})
     if body.get("fallback") or pace.get("work_shares") is None:
         return f"The order was {where}."
     lo, hi, work = (f"{float(pace[k]):,.0f}" for k in ("lo_shares", "hi_shares", "work_shares"))

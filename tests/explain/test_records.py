@@ -335,6 +335,24 @@ def test_the_nearest_of_several_turns_is_told() -> None:
     assert made["counterfactual"].endswith("if volatility had been 1.000 x normal instead of 0.5")
 
 
+def test_where_nothing_crosses_from_lit_to_dark_the_turn_is_to_the_next_route() -> None:
+    """The post scores its fill rate's 0 to 3, the take 1.5: they meet in the middle of the range, at 10^-1.5."""
+    scorer = scorer_on("log_fill_rate", 2, 0.0, 3.0, take=1.5, ping=-9.0, rest=-9.0)
+    seen = list(observed())
+    seen[N_GLOBAL + POST * N_ROUTE + [f.name for f in ROUTE_FEATURES].index("log_fill_rate")] = -0.5
+    f = facts(masks=("", "", *("MASKED_LOCKED",) * 3), observation=tuple(seen))
+    made = body(scorer, f)
+    assert (made["flip"]["to"], made["flip"]["lever"], made["flip"]["leader"]) == (
+        "other",
+        "fill_rate_frac",
+        "XQLA:take",
+    )
+    assert float(made["flip"]["value"]) == pytest.approx(10**-1.5, rel=1e-3)
+    assert made["counterfactual"].startswith(
+        "XQLA:take would have come first if XQLA:post's measured fill rate had been"
+    )
+
+
 def test_a_turn_between_two_knots_is_not_stepped_over() -> None:
     """The own two pools cross between knots, and only there the post leads both."""
     scorer = scorer_on("markout_hs", 4, 0.0, 0.0, post=0.95, take=-9.0, ping=-9.0)

@@ -134,8 +134,17 @@ def explain_decision(records: Sequence[Record], picked: Record, choice_rule: str
         candidates=_candidates(body),
         lit_alternative=_lit_rows(body),
         lit_shares=f"{(body.get('lit_alternative') or {}).get('shares', 0):,}",
-        counterfactual=str(body.get("counterfactual") or ""),
+        counterfactual=str(body.get("counterfactual") or _no_turn(body)),
     )
+
+
+def _no_turn(body: Record) -> str:
+    """Why no other value of a quantity is told that would have changed the decision."""
+    if body.get("fallback"):
+        return "the features named above within what training met"
+    if body.get("last_slot"):
+        return "nothing that was measured: a control sends what is left in the last interval"
+    return "no other value of one measured quantity within its range"
 
 
 def _events(records: Sequence[Record]) -> tuple[Mapping[str, list[Record]], Mapping[str, list[Record]]]:

@@ -222,7 +222,7 @@ def sentence(story: Story) -> str:
     other_kind = is_dark(rival) != is_dark(route)
     best = f", the best {'dark' if is_dark(rival) else 'lit'} route" if other_kind else ""
     score = f"score {mine:.3f} against {theirs:.3f} for {rival}{best}"
-    return f"{start}: {'; '.join([score, *told])}."
+    return f"{start}: {score}" + (f"; over that one: {'; '.join(told)}." if told else ".")
 
 
 def phrase(story: Story, code: str) -> str:

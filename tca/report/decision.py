@@ -85,6 +85,7 @@ class Decision:
     lit_alternative: list[dict[str, str]]
     lit_shares: str
     counterfactual: str
+    completes: bool  # a control sent all that was left
 
 
 def tell_decision(records: Sequence[Record]) -> Decision | None:
@@ -135,6 +136,7 @@ def explain_decision(records: Sequence[Record], picked: Record, choice_rule: str
         lit_alternative=_lit_rows(body),
         lit_shares=f"{(body.get('lit_alternative') or {}).get('shares', 0):,}",
         counterfactual=str(body.get("counterfactual") or _no_turn(body)),
+        completes=_completes(body),
     )
 
 
@@ -243,9 +245,8 @@ def _pace(body: Record) -> str:
     if body.get("fallback") or pace.get("work_shares") is None:
         return f"The order was {where}."
     lo, hi, work = (f"{float(pace[k]):,.0f}" for k in ("lo_shares", "hi_shares", "work_shares"))
-    return (
-        f"The order was {where}; of the {lo} to {hi} shares that its band allowed, the policy's pace asked for {work}."
-    )
+    band = f"of the {lo} to {hi} shares that its band allowed, the policy's pace asked for {work}"
+    return f"The order was {where}; {band}; orders go out in whole lots."
 
 
 def _why(body: Record) -> str:
@@ -284,10 +285,11 @@ def _kind(route: object) -> str:
 
 
 def _over_the_runner_up(body: Record) -> str:
-    """The two features that added most to the lead over the second route, by name."""
+    """The three features that weighed most, for or against, in the lead over the second route."""
     margin = next((m for m in body.get("margins", []) if "runner_up" in m.get("is", [])), None)
-    gains = sorted(((v, k) for k, v in (margin or {}).get("feature_attr_e9", {}).items() if v > 0), reverse=True)[:2]
-    return ", ".join(f"{FEATURE_WORDS.get(k, k)} {number(v / 1e9, 3, sign=True)}" for v, k in gains)
+    parts = sorted((margin or {}).get("feature_attr_e9", {}).items(), key=lambda item: -abs(item[1]))
+    told = [f"{FEATURE_WORDS.get(k, k)} {number(v / 1e9, 3, sign=True)}" for k, v in parts[:3] if v]
+    return ", ".join(told)
 
 
 def _why_not_the_policy(body: Record) -> str:
@@ -332,6 +334,21 @@ def _baseline(body: Record) -> str:
     return f"The rule-based SOR would have led with {baseline['top']}{work}{votes} ({reasons}): {same}."
 
 
+def _other_way(records: Sequence[Record], body: Record) -> str:
+    """What the rule-based SOR's orders would have been and filled, and what going another way was worth."""
+    decision_id = body.get("decision_id")
+    found = [r["body"] for r in records if r["type"] == "baseline_outcome" and r["body"]["decision_id"] == decision_id]
+    if not found:
+        return ""
+    other, worth = found[0]["baseline"], found[0]["worth_e6"] / 1e6
+    sent = ", ".join(f"{n:,} to {route}" for route, n in other["sent"].items()) or "nothing"
+    cheaper = "cheaper" if worth >= 0 else "dearer"
+    return (
+        f"On the same tape it would have sent {sent} and filled {other['filled_shares']:,}; the policy's way was "
+        f"${abs(worth):,.2f} {cheaper}, the shares that only one of them filled counted as taken later."
+    )
+
+
 def _controls(body: Record) -> list[str]:
     told = []
     for c in body.get("controls", []):
@@ -356,7 +373,7 @@ def _outcome(children: Sequence[Record], fills: Mapping[str, Sequence[Record]]) 
         if shares:
             dollars_e6 = sum(int(f["shares"]) * int(f["price_e6"]) for f in got)
             at = f" at {dollars_e6 / shares / 1e6:,.4f}"
-        parts.append(f"{child.get('mic')} filled {shares:,} of {child.get('shares', 0):,}{at}")
+        parts.append(f"{where} filled {shares:,} of {child.get('shares', 0):,}{at}")
     return "What came of it: " + "; ".join(parts) + "."
 
 

@@ -266,7 +266,7 @@ def test_the_sentence_holds_the_logged_numbers() -> None:
         f"Rest {shares['XQDA:rest']} of the {sum(shares.values())} shares sent now in XQDA: score 2.350 against 1.000 "
         "for XQLA:post, the best lit route"
     )
-    assert made["sentence"] == f"{start}; XQDA:rest 10 s markout -0.15 half spreads (+2.350)."
+    assert made["sentence"] == f"{start}; over that one: XQDA:rest 10 s markout -0.15 half spreads (+2.350)."
 
 
 def test_the_lead_is_told_feature_by_feature() -> None:

@@ -369,6 +369,7 @@ def _outcome(children: Sequence[Record], fills: Mapping[str, Sequence[Record]]) 
     for child in children:
         got = fills.get(str(child.get("child_id")), [])
         shares = sum(int(f["shares"]) for f in got)
+        where = ":".join(str(child[k]) for k in ("mic", "order_type") if child.get(k))
         at = ""
         if shares:
             dollars_e6 = sum(int(f["shares"]) * int(f["price_e6"]) for f in got)

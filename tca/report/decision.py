@@ -124,6 +124,7 @@ def explain_decision(records: Sequence[Record], picked: Record, choice_rule: str
         _pace(body),
         _why(body),
         _baseline(body),
+        _other_way(records, body),
         *_controls(body),
         _outcome(own, fills),
     ]

@@ -55,6 +55,36 @@ def test_the_page_holds_reasons_routes_controls_outcome_and_proof(tmp_path: Path
     assert len(html) < 6_000_000
 
 
+def test_what_the_rule_sor_would_have_sent_and_filled_is_told(tmp_path: Path) -> None:
+    records = copy.deepcopy(RECORDS)
+    way = {"sent": {"XQDA:ping": 100, "XQLA:post": 200}, "filled_shares": 100, "cost_e6": 5}
+    outcome = {"decision_id": "P-1-0002", "policy": way, "baseline": way, "worth_e6": -24_900, "later_e6": 0}
+    records.append({"seq": 99, "type": "baseline_outcome", "body": outcome})
+    html = page(tmp_path, records)
+    assert (
+        "would have sent 100 to XQDA:ping, 200 to XQLA:post and filled 100; the policy&#39;s way was $0.02 dearer"
+        in html
+    )
+
+
+def test_the_last_interval_is_decided_by_a_control(tmp_path: Path) -> None:
+    records = copy.deepcopy(RECORDS)
+    body = records[3]["body"]
+    body.update(
+        last_slot=True, proposed=body["released"], released=[{"route": "XQLA:take", "shares": 429}],
+        counterfactual=None,
+        controls=[{"code": "TIME_RUNNING_OUT", "limit": 429, "seen": 100, "outcome": "complete"}],
+    )  # fmt: skip
+    html = page(tmp_path, records)
+    for text in (
+        "a control sent 429 to XQLA:take: it was the last interval. The policy had proposed",
+        "all 429 shares that are left are sent", "nothing that was measured: a control sends",
+        "a control, which sends what is left in the last interval, in the place of policy",
+    ):  # fmt: skip
+        assert text in html, text
+    assert "XQLA:take had the highest score" not in html
+
+
 def test_text_from_the_log_cannot_become_markup(tmp_path: Path) -> None:
     records = copy.deepcopy(RECORDS)
     records[3]["body"]["sentence"] = records[6]["body"]["mic"] = "</pre><script>alert(1)</script>"

@@ -17,6 +17,8 @@ def model_card(
     market = config.market
     prices = "recorded days, simulated fills" if market.replay else "synthetic, every fill simulated"
     stocks = ", ".join(s.name for s in market.stocks)
+    if config.training.extra_stocks:
+        stocks += f" (in training also {', '.join(s.name for s in config.training.extra_stocks)})"
     venues = ", ".join(v.name for v in market.lit_venues)
     pools = ", ".join(market.dark_slots or [p.name for p in market.dark_pools]) or "none"
     horizons = (config.training.orders or market.orders).horizon_minutes

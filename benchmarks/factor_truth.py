@@ -107,14 +107,15 @@ def main() -> None:
                 ends.append(dark_weight(market, run, turned, masked))
             moved[factor.feature].append(ends[1] - ends[0])
     print("# Factor truth\n")
+    where = f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}"
     print(
-        f"`python benchmarks/factor_truth.py`, {len(args.runs)} training seeds, market `{args.market}`, {date.today()}, "
-        f"{os.cpu_count()} cores, {platform.machine()}. Mean dark weight before the cut: {np.mean(plain):.2%}. Change of that weight, in percentage points, from the 10th to the 90th percentile of one feature, all else "
-        "fixed; 95 % interval over training seeds.\n"
+        f"`python benchmarks/factor_truth.py`, {len(args.runs)} training seeds, market `{args.market}`, {where}. "
+        f"Mean dark weight before the controls' cut: {np.mean(plain):.2%}. Change of that weight, in percentage "
+        "points, from the 10th to the 90th percentile of one feature, all else fixed; 95 % interval over training "
+        "seeds.\n"
     )
-    print(
-        "| feature | the seed's factor | the seed says | change, points | seeds that agree | holds |\n|---|---|---|---|---|---|"
-    )
+    print("| feature | the seed's factor | the seed says | change, points | seeds that agree | holds |")
+    print("|---|---|---|---|---|---|")
     for factor in FACTORS:
         points = 100 * np.array(moved[factor.feature])
         agree = int((np.sign(points) == factor.sign).sum())

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from glasspool.agents.bundle import load_bundle
+
 TINY = """
 name: tiny
 market:
@@ -269,6 +271,18 @@ def test_a_truncated_data_file_is_refused(tmp_path: Path) -> None:
     done = glasspool("calibrate", str(day), "--out", str(tmp_path / "m.yaml"), code=2)
     assert "20131007_xyz_Trade_Tick.csv.gz" in done.stderr
     assert not (tmp_path / "m.yaml").exists()
+
+
+def test_every_shipped_policy_is_small_and_says_what_it_is() -> None:
+    shipped = Path(__file__).resolve().parent.parent / "checkpoints"
+    found = {folder.name: folder for folder in shipped.iterdir() if (folder / "manifest.json").is_file()}
+    assert {"default", "one_tick", "wide_spread"} <= set(found)
+    for name, folder in found.items():
+        assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) < 1_000_000
+        card = (folder / "model_card.md").read_text()
+        assert "glasspool export" in card and "held-out parents" in card and "sor_strong" in card
+        run = load_bundle(folder)
+        assert run.config.name == name and (folder / "config.yaml").is_file()
 
 
 def test_the_shipped_policy_evaluates_and_decides(tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ def main() -> None:
     print(
         f"`benchmarks/scenarios.sh`, {date.today().isoformat()}, {os.cpu_count()} cores, {platform.machine()}. "
         f"Training seeds {', '.join(map(str, first['seeds']))}, {first['episodes']:,} held-out parents a scenario, "
-        f"test seed {first['test_seed']}. Neither policies nor tuned SORs have seen a scenario. A difference is "
-        "router minus baseline, negative = cheaper; 95 % intervals over seeds and parents. Fallback: decisions left "
+        f"test seed {first['test_seed']}. Neither policies nor tuned SORs have seen a scenario; the policies met "
+        "one class of one-tick names in training, with other numbers than `one_tick` has. A difference is router minus "
+        "baseline, negative = cheaper; 95 % intervals over seeds and parents. Fallback: decisions left "
         "to the rule SOR because a feature was outside what training met.\n"
     )
     columns = ["scenario", "learned, bps", "strong SOR", "tuned SOR", "rule SOR", "lit VWAP", "learned − strong, bps",

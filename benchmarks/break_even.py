@@ -2,9 +2,9 @@
 
     python benchmarks/break_even.py RUN ... [--parents N] > benchmarks/break_even.md
 
-Each axis turns one number of the base market, from far below to far above, for all routers alike. Nothing is retrained
-or retuned. Every point: the RUNs (one a training seed) beside the tuned and the strong SOR on the same tapes; intervals
-over training seeds and parents (`tca.statistics.paired_interval`).
+Each axis turns one number of the base market for all routers alike. Nothing is retrained or retuned, and the policies
+decide without the fallback, which would hand far-off decisions to the rule SOR. Every point: the RUNs (one a training
+seed) beside the tuned and the strong SOR on the same tapes; intervals over training seeds and parents (`tca.statistics.paired_interval`).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ AXES = (
          FACTORS, lambda m, x: _drawn(m, scorecard_fill_factor=x)),
     Axis("Scorecard: markouts", "half spreads by which every historical scorecard flatters, not known to the routers",
          0.0, (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0), lambda m, x: _drawn(m, scorecard_markout_bias_hs=x)),
-    Axis("Impact", "of takes, all three kinds, times; no router is told", 1.0, FACTORS, _impact),
+    Axis("Impact", "instantaneous, transient and permanent, times; no router is told", 1.0, FACTORS, _impact),
     Axis("Dark supply", "contra flow in the pools, times; the scorecards know it", 1.0,
          (0.25, 0.5, 1.0, 2.0, 4.0, 8.0), _supply),
     Axis("Toxicity of the pools", "times; the scorecards know it", 1.0, (0.0, 0.25, 0.5, 1.0), _toxicity),

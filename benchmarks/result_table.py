@@ -32,8 +32,10 @@ GROUPS = {
     "impact": ("instantaneous", "transient", "permanent", "display"), "adverse selection": ("adverse",),
     "leakage": ("leak",), "leftover": ("leftover",),
 }  # fmt: skip
-ARTEFACT_PRONE = ("timing", "impact", "leakage")  # they hang on the model most: no fill of a real venue shows them
+# No fill of a real venue stands behind these; what a post earns and suffers is a law of the simulator too.
+ARTEFACT_PRONE = ("spread", "adverse selection", "timing", "impact", "leakage")
 CLOSED = 0.8  # share of the gap to the venue-informed bound that is asked for
+TAIL_DRAWS = 1_000
 NOT_WORSE_BPS = 0.1  # than the MLP
 
 
@@ -52,9 +54,25 @@ def rows(parents: pd.DataFrame, column: str) -> Floats:
 
 
 def difference(a: pd.DataFrame, b: pd.DataFrame, column: str = "vwap_slippage_bps") -> Interval:
-    """Router a minus router b, parent by parent; where both have several seeds, seed by seed."""
-    x, y = rows(a, column), rows(b, column)
-    return paired_interval(x - y if len(x) == len(y) else x - y.mean(axis=0), seed=0)
+    """Router a minus router b, parent by parent; where both have several seeds, seed by seed over those that both
+    have."""
+    seeds = [set(x["training_seed"].dropna()) for x in (a, b)]
+    if all(len(s) > 1 for s in seeds) and seeds[0] != seeds[1]:
+        a, b = (x[x["training_seed"].isin(seeds[0] & seeds[1])] for x in (a, b))
+    return paired_interval(rows(a, column) - rows(b, column), seed=0)
+
+
+def tail_difference(a: pd.DataFrame, b: pd.DataFrame) -> tuple[float, float, float]:
+    """Worst 5 % of a minus that of b in bps, mean over seeds, with a 95 % bootstrap interval over parents."""
+    x, y = rows(a, "vwap_slippage_bps"), rows(b, "vwap_slippage_bps")
+    rng = np.random.default_rng(0)
+
+    def gap(picked: NDArray[np.int64]) -> float:
+        return float(np.mean([tail_mean(v[picked]) for v in x]) - np.mean([tail_mean(v[picked]) for v in y]))
+
+    n = x.shape[1]
+    lo, hi = np.quantile([gap(rng.integers(0, n, n)) for _ in range(TAIL_DRAWS)], [0.025, 0.975])
+    return gap(np.arange(n)), float(lo), float(hi)
 
 
 def shown(i: Interval) -> str:
@@ -102,14 +120,29 @@ def ladder(routers: dict[str, pd.DataFrame]) -> list[str]:
     return out
 
 
-def closed(routers: dict[str, pd.DataFrame], bound: str) -> str:
-    """Share of the gap from the tuned SOR to a bound that the additive policy closes, and whether the bound counts."""
+def closed(routers: dict[str, pd.DataFrame], bound: str) -> tuple[str, float, bool]:
+    """In words; the share of the gap from the tuned SOR to a bound that the additive policy closes; whether the bound
+    counts."""
     ours, tuned, best = (rows(routers[n], "vwap_slippage_bps").mean() for n in ("additive", "tuned_sor", bound))
     seeing = [n for n in routers if n not in ("venue_informed", "all_latents")]
     beaten = all(difference(routers[bound], routers[n]).hi < 0 for n in seeing)
     share = (tuned - ours) / (tuned - best) if best < tuned else float("nan")
     counts = "beats every policy with its interval" if beaten else "does **not** beat every policy, so it is no bound"
-    return f"{bound}: {best:.3f} bps, {counts}; the additive policy closes {share:.0%} of the gap from tuned_sor"
+    text = f"{bound}: {best:.3f} bps, {counts}; the additive policy closes {share:.0%} of the gap from tuned_sor"
+    return text, share, beaten
+
+
+def breakdown(routers: dict[str, pd.DataFrame]) -> list[str]:
+    """The additive policy minus sor_strong by class of stock and by horizon."""
+    ours, strong = routers["additive"], routers["sor_strong"]
+    out = [line(["orders", "parents", "bps", "half spreads"]), line(["---"] * 4)]
+    for column, unit in (("stock", ""), ("horizon_s", " minutes")):
+        for value in sorted(strong[column].unique()):
+            mine, theirs = ours[ours[column] == value], strong[strong[column] == value]
+            name = f"{value / 60:g}{unit}" if unit else str(value)
+            cells = [shown(difference(mine, theirs, f"vwap_slippage_{u}")) for u in ("bps", "hs")]
+            out.append(line([name, f"{len(theirs):,}", *cells]))
+    return out
 
 
 def verdicts(routers: dict[str, pd.DataFrame]) -> list[str]:
@@ -118,21 +151,35 @@ def verdicts(routers: dict[str, pd.DataFrame]) -> list[str]:
     baselines = [n for n in routers if n not in LEARNED]
     worst = max((difference(ours, routers[n]) for n in baselines), key=lambda i: i.hi)
     name = next(n for n in baselines if difference(ours, routers[n]) == worst)
-    checks = [("beats every baseline, interval below 0", worst.hi < 0, f"nearest: {name}, {shown(worst)} bps")]
+    checks: list[tuple[str, bool | None, str]] = [
+        ("beats every baseline, interval below 0", worst.hi < 0, f"nearest: {name}, {shown(worst)} bps")
+    ]
+    tail = tail_difference(ours, routers["sor_strong"])
+    told = f"{tail[0]:+.2f} [{tail[1]:+.2f}, {tail[2]:+.2f}] bps"
+    checks.append(("its worst 5 % is not dearer than sor_strong's", tail[2] < 0 or tail[0] <= 0, told))
+    missing = "not measured"
+    asked = "routes better: routing only beats sor_strong"
     if "routing_only" in routers:
-        routing = difference(routers["routing_only"], routers["sor_strong"])
-        checks.append(("routes better: routing only beats sor_strong", routing.hi < 0, f"{shown(routing)} bps"))
+        routing = [difference(routers["routing_only"], routers[n]) for n in ("sor_strong", "tuned_sor")]
+        text = f"{shown(routing[0])} bps; against tuned_sor, whose pace it has, {shown(routing[1])}"
+        checks.append((asked, routing[0].hi < 0, text))
+    else:
+        checks.append((asked, None, missing))
+    asked = f"at most {NOT_WORSE_BPS} bps worse than the MLP"
     if "mlp" in routers:
         network = difference(ours, routers["mlp"])
-        checks.append((f"at most {NOT_WORSE_BPS} bps worse than the MLP", network.mean <= NOT_WORSE_BPS,
-                       f"{shown(network)} bps"))  # fmt: skip
+        checks.append((asked, network.mean <= NOT_WORSE_BPS, f"{shown(network)} bps"))
+    else:
+        checks.append((asked, None, missing))
+    asked = f"closes {CLOSED:.0%} of the gap to the venue-informed bound"
     if "venue_informed" in routers:
-        text = closed(routers, "venue_informed")
-        share = float(text.rsplit("closes ", 1)[1].split("%", 1)[0])
-        checks.append((f"closes {CLOSED:.0%} of the gap to the venue-informed bound",
-                       "**not**" not in text and share >= 100 * CLOSED, text))  # fmt: skip
+        text, share, counts = closed(routers, "venue_informed")
+        checks.append((asked, counts and share >= CLOSED, text))
+    else:
+        checks.append((asked, None, missing))
+    words = {True: "yes", False: "**no**", None: "**?**"}
     return [line(["asked", "holds", "seen"]), line(["---"] * 3),
-            *(line([what, "yes" if holds else "**no**", seen]) for what, holds, seen in checks)]  # fmt: skip
+            *(line([what, words[holds], seen]) for what, holds, seen in checks)]  # fmt: skip
 
 
 def main() -> None:
@@ -158,8 +205,10 @@ def main() -> None:
                      "## The ladder: what each step is worth", "",
                      "Router after minus router before, negative = cheaper; then the same by component.", "",
                      *ladder(routers), ""]))  # fmt: skip
-    bounds = [closed(routers, n) for n in ("venue_informed", "all_latents") if n in routers]
+    bounds = [closed(routers, n)[0] for n in ("venue_informed", "all_latents") if n in routers]
     print("\n".join(f"- {b}" for b in bounds))
+    print("\n## Against sor_strong, by class of stock and by horizon\n\nEach interval alone, without a correction for "
+          "their number.\n\n" + "\n".join(breakdown(routers)))  # fmt: skip
     print("\n## The additive policy against every router\n\n" + line(["router", "additive minus router, bps"]) + "\n"
           + line(["---"] * 2))  # fmt: skip
     for name in routers:

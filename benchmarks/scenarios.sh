@@ -9,4 +9,8 @@ for market in volatile toxic thin one_tick wide_spread outage dark_drought leaky
   glasspool evaluate "$runs"/additive-s*/ --against rule_sor --against tuned_sor --against sor_strong --against vwap_lit \
     --market "$market" --episodes 1000 --seed 2000 --out "$runs/scenario-$market"
 done
-python benchmarks/scenarios_table.py "$runs"/scenario-* >benchmarks/scenarios.md
+{
+  python benchmarks/scenarios_table.py "Policies trained on the base market, judged on the scenarios" \
+    benchmarks/scenarios.sh "$runs"/scenario-*/
+  cat benchmarks/scenarios_notes.md
+} >benchmarks/scenarios.md

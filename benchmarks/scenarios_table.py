@@ -1,4 +1,4 @@
-"""Evaluation folders of the scenarios -> one Markdown page: `python benchmarks/scenarios_table.py FOLDER ...`."""
+"""Evaluation folders -> one Markdown page: `python benchmarks/scenarios_table.py TITLE SCRIPT FOLDER ...`."""
 
 from __future__ import annotations
 
@@ -18,26 +18,30 @@ def difference(e: dict[str, Any], baseline: str, unit: str) -> str:
 
 
 def main() -> None:
-    evaluations = [json.loads((Path(f) / "evaluation.json").read_text()) for f in sys.argv[1:]]
+    title, script, *folders = sys.argv[1:]
+    evaluations = [json.loads((Path(f) / "evaluation.json").read_text()) for f in folders]
     first = evaluations[0]
-    print("# Policies trained on the base market, judged on the scenarios\n")
+    print(f"# {title}\n")
     print(
-        f"`benchmarks/scenarios.sh`, {date.today().isoformat()}, {os.cpu_count()} cores, {platform.machine()}. "
-        f"Training seeds {', '.join(map(str, first['seeds']))}, {first['episodes']:,} held-out parents a scenario, "
-        f"test seed {first['test_seed']}. Neither policies nor tuned SORs have seen a scenario; the policies met "
-        "one class of one-tick names in training, with other numbers than `one_tick` has. A difference is router minus "
-        "baseline, negative = cheaper; 95 % intervals over seeds and parents. Fallback: decisions left "
-        "to the rule SOR because a feature was outside what training met.\n"
+        f"`{script}`, {date.today().isoformat()}, {os.cpu_count()} cores, {platform.machine()}. "
+        f"Training seeds {', '.join(map(str, first['seeds']))}, {first['episodes']:,} held-out parents a market, "
+        f"test seed {first['test_seed']}. Nothing was retrained or retuned. A difference is router minus baseline, "
+        "negative = cheaper; 95 % intervals over seeds and parents, each alone, without a correction for their number. "
+        "Fallback: decisions left to the rule SOR because a feature was outside what training met.\n"
     )
     columns = ["scenario", "learned, bps", "strong SOR", "tuned SOR", "rule SOR", "lit VWAP", "learned − strong, bps",
-               "half spreads", "learned − tuned, bps", "half spreads", "fallback"]  # fmt: skip
+               "half spreads", "learned − tuned, bps", "half spreads", "worst 5 %, learned / strong", "dark share, learned / strong",
+               "fallback"]  # fmt: skip
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for e in evaluations:
         names = ("learned", "sor_strong", "tuned_sor", "rule_sor", "vwap_lit")
         means = [f"{e['routers'][r]['vwap_slippage_bps']['mean']:.2f}" for r in names]
         gaps = [difference(e, router, unit) for router in ("sor_strong", "tuned_sor") for unit in ("bps", "hs")]
         fallback = f"{e['routers']['learned']['fallback']['fallback_frac']:.2%}"
-        print("| " + " | ".join([e["market"], *means, *gaps, fallback]) + " |")
+        both = [e["routers"][r] for r in ("learned", "sor_strong")]
+        tails = " / ".join(f"{r['tail5_bps']:.1f}" for r in both)
+        dark = " / ".join(f"{r['dark_frac']:.1%}" for r in both)
+        print("| " + " | ".join([e["market"], *means, *gaps, tails, dark, fallback]) + " |")
 
 
 if __name__ == "__main__":

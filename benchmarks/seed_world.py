@@ -72,10 +72,12 @@ def main() -> int:
     market = Market(load_market(Path(__file__).parent / "seed_world" / "market.yaml"))
     costs = paired_costs(market, [rule, *learned, *others], PARENTS, SEED, "test")
     best = costs[rule.name].cost_bps
-    print("# The seed world: the rule is optimal by construction\n")
+    print("# A world of one threshold: accounting and selection checked against a known optimum\n")
     print(
         f"`python benchmarks/seed_world.py`, {PARENTS:,} held-out parents, {date.today()}, {os.cpu_count()} cores, "
-        f"{platform.machine()}. Market and why nothing can be cheaper: `benchmarks/seed_world/market.yaml`.\n"
+        f"{platform.machine()}. Market, and why no policy can be cheaper: `benchmarks/seed_world/market.yaml`. It checks the accounts and the "
+        "choice dark or lit by the pool's record; posts, pace, impact and signals, where the gain on the base market "
+        "is made, are not in it.\n"
     )
     print("| router | cost, bps | above the optimum, % | least difference of an order, bps | dark share |")
     print("|---|---|---|---|---|")

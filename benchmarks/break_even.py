@@ -4,7 +4,8 @@
 
 Each axis turns one number of the base market for all routers alike. Nothing is retrained or retuned, and the policies
 decide without the fallback, which would hand far-off decisions to the rule SOR. Every point: the RUNs (one a training
-seed) beside the tuned and the strong SOR on the same tapes; intervals over training seeds and parents (`tca.statistics.paired_interval`).
+seed) beside the tuned and the strong SOR on the same tapes; intervals over training seeds and parents
+(`tca.statistics.paired_interval`).
 """
 
 from __future__ import annotations

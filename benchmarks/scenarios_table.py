@@ -29,9 +29,9 @@ def main() -> None:
         "negative = cheaper; 95 % intervals over seeds and parents, each alone, without a correction for their number. "
         "Fallback: decisions left to the rule SOR because a feature was outside what training met.\n"
     )
-    columns = ["scenario", "learned, bps", "strong SOR", "tuned SOR", "rule SOR", "lit VWAP", "learned − strong, bps",
-               "half spreads", "learned − tuned, bps", "half spreads", "worst 5 %, learned / strong", "dark share, learned / strong",
-               "fallback"]  # fmt: skip
+    columns = ["market", "learned, bps", "strong SOR", "tuned SOR", "rule SOR", "lit VWAP", "learned − strong, bps",
+               "half spreads", "learned − tuned, bps", "half spreads", "worst 5 %, learned / strong",
+               "dark share, learned / strong", "fallback"]  # fmt: skip
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for e in evaluations:
         names = ("learned", "sor_strong", "tuned_sor", "rule_sor", "vwap_lit")

@@ -73,11 +73,11 @@ def main() -> int:
     costs = paired_costs(market, [rule, *learned, *others], PARENTS, SEED, "test")
     best = costs[rule.name].cost_bps
     print("# A world of one threshold: accounting and selection checked against a known optimum\n")
+    where = f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}"
     print(
-        f"`python benchmarks/seed_world.py`, {PARENTS:,} held-out parents, {date.today()}, {os.cpu_count()} cores, "
-        f"{platform.machine()}. Market, and why no policy can be cheaper: `benchmarks/seed_world/market.yaml`. It checks the accounts and the "
-        "choice dark or lit by the pool's record; posts, pace, impact and signals, where the gain on the base market "
-        "is made, are not in it.\n"
+        f"`python benchmarks/seed_world.py`, {PARENTS:,} held-out parents, {where}. Market, and why no policy can be "
+        "cheaper: `benchmarks/seed_world/market.yaml`. It checks the accounts and the choice dark or lit by the pool's "
+        "record; posts, pace, impact and signals, where the gain on the base market is made, are not in it.\n"
     )
     print("| router | cost, bps | above the optimum, % | least difference of an order, bps | dark share |")
     print("|---|---|---|---|---|")

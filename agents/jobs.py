@@ -173,7 +173,7 @@ def evaluate_job(
     _writable(folder, json_file)
     scorer = _scorer(learned[0]) if learned else None
     if decisions and scorer is None:
-        raise UserError("--decisions logs a learned policy: name a run or a bundle first.")
+        raise UserError("--decisions logs a learned policy: name a run (not a bound) or a bundle first.")
     with _bar("evaluating") as bar:
         task = bar.add_task("", total=1.0, note="")
         by_name, runs = compare(
@@ -223,8 +223,10 @@ def _fitted(item: Learned, market: Market) -> Learned:
     return item
 
 
-def _scorer(item: Learned) -> AdditiveRuntime | MlpScorer:
-    """The policy as explanations see it; a network by Integrated Gradients."""
+def _scorer(item: Learned) -> AdditiveRuntime | MlpScorer | None:
+    """The policy as explanations see it; a network by Integrated Gradients. None: a bound, which is never explained."""
+    if item.config.agent.privileged != "none":
+        return None
     policy = _policy(item)
     if isinstance(policy, MlpPolicy | OnnxMlp):
         return MlpScorer(policy)

@@ -46,9 +46,21 @@ def model_card(
         "## Limits",
         "- Fills, impact and adverse selection come from a model whose constants are assumed or calibrated.",
         "- Where a feature is outside what training saw, or no number, the rule SOR decides instead.",
+        *_unseen_horizons(config),
         "- The log is tamper-evident as long as a copy of its checkpoints is kept elsewhere.", "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _unseen_horizons(config: ExperimentConfig) -> list[str]:
+    """Of the market's orders, those that training left out."""
+    trained = config.training.orders or config.market.orders
+    unseen = sorted(set(config.market.orders.horizon_minutes) - set(trained.horizon_minutes))
+    if not unseen:
+        return []
+    minutes = ", ".join(f"{h:g}" for h in unseen)
+    text = "minutes are in the outcomes and were not in training; no control stops the policy there."
+    return [f"- Orders of {minutes} {text}"]
 
 
 def _form(runtime: AdditiveRuntime | OnnxMlp, config: ExperimentConfig) -> str:

@@ -4,8 +4,8 @@
 
 All else fixed: on states that each policy met on held-out orders, one feature is set to its 10th and then to its 90th
 percentile there (of venue features: of all dark routes), and the mean weight of the dark routes before the
-controls' cut is compared. The document: more dark for a large order and a liquid stock, less for high volatility and for
-a pool whose fills revert. With several RUNs (training seeds), the interval is Student's t over them.
+controls' cut is compared. The document: more dark for a large order and a liquid stock, less for high volatility and
+for a pool whose fills revert. With several RUNs (training seeds), the interval is Student's t over them.
 """
 
 from __future__ import annotations

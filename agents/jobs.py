@@ -171,7 +171,8 @@ def evaluate_job(
     of = config.name if learned else re.sub(r"[^\w.-]+", "-", policies[0])  # of a user's router: cmd:./our_sor
     folder = out or Path("runs") / f"evaluation-{of}-{venue.config.name}"
     _writable(folder, json_file)
-    scorer = _scorer(learned[0]) if learned else None
+    explained = bool(learned) and learned[0].config.agent.privileged == "none"  # a bound never is
+    scorer = _scorer(learned[0]) if explained else None
     if decisions and scorer is None:
         raise UserError("--decisions logs a learned policy: name a run (not a bound) or a bundle first.")
     with _bar("evaluating") as bar:
@@ -223,10 +224,8 @@ def _fitted(item: Learned, market: Market) -> Learned:
     return item
 
 
-def _scorer(item: Learned) -> AdditiveRuntime | MlpScorer | None:
-    """The policy as explanations see it; a network by Integrated Gradients. None: a bound, which is never explained."""
-    if item.config.agent.privileged != "none":
-        return None
+def _scorer(item: Learned) -> AdditiveRuntime | MlpScorer:
+    """The policy as explanations see it; a network by Integrated Gradients."""
     policy = _policy(item)
     if isinstance(policy, MlpPolicy | OnnxMlp):
         return MlpScorer(policy)

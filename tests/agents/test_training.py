@@ -13,10 +13,13 @@ import pytest
 import torch as th
 from pydantic import ValidationError
 
+from glasspool.agents.jobs import evaluate_job
 from glasspool.agents.policies import load_policy
 from glasspool.agents.policy_search import PairedSearch
+from glasspool.agents.runs import write_config
 from glasspool.agents.runtime import AdditiveRuntime
 from glasspool.agents.training import Progress, train, training_market, with_extra_stocks
+from glasspool.configs.errors import UserError
 from glasspool.configs.experiment import ExperimentConfig
 from glasspool.configs.loading import load_experiment
 
@@ -118,6 +121,26 @@ def test_further_classes_must_leave_room_for_the_market(tiny: ExperimentConfig) 
     training = tiny.training.model_dump() | {"extra_stocks": [{**PINNED, "probability": 1.0}]}
     with pytest.raises(ValidationError, match="extra_stocks sum to 1; leave some"):
         ExperimentConfig.model_validate(tiny.model_dump() | {"training": training})
+
+
+def test_a_bound_is_evaluated_and_never_logged(tiny: ExperimentConfig, tmp_path: Path) -> None:
+    agent = tiny.agent.model_dump() | {"privileged": "venue"}
+    config = ExperimentConfig.model_validate(tiny.model_dump() | {"agent": agent})
+    config = config.model_copy(update={"training": config.training.model_copy(update={"search": None})})
+    run = tmp_path / "bound"
+    write_config(run, config, 1)
+    train(config, 1, run)
+
+    def evaluated(decisions: int) -> Path:
+        folder, _ = evaluate_job(
+            [str(run)], against=["rule_sor"], episodes=20, market=None, seed=5, decisions=decisions,
+            out=tmp_path / "evaluation", command="",
+        )  # fmt: skip
+        return folder
+
+    assert (evaluated(0) / "evaluation.json").is_file()
+    with pytest.raises(UserError, match="not a bound"):
+        evaluated(1)
 
 
 if __name__ == "__main__":  # the committed result, made anew

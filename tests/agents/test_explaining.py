@@ -300,7 +300,7 @@ def test_every_stated_counterfactual_turns_the_decision_and_a_step_nearer_does_n
             told += 1
     assert told > 150
     assert len({lever for lever, _ in levers}) >= len(LEVERS) - 1  # which is nearest is the policy's affair
-    assert {to for _, to in levers} == {"lit", "dark"}
+    assert {to for _, to in levers} == {"lit", "dark", "other"}
 
 
 # --- refusals

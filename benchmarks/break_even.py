@@ -163,11 +163,12 @@ def main() -> None:
                   "| value | learned − tuned SOR, bps | learned − strong SOR, bps | dark share, learned | strong SOR |",
                   "|---|---|---|---|---|", *lines, "", *_chart(axis, rows)]  # fmt: skip
     print("# Break-even: how wrong the market may be\n")
+    where = f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}"
     print(
         f"`python benchmarks/break_even.py` on {len(learned)} training seeds, {args.parents:,} parents a point (seed "
-        f"{SEED}), {date.today()}, {os.cpu_count()} cores, {platform.machine()}. Policies and SORs stay as trained and "
-        "tuned on the base market. Negative = the learned policy is cheaper; costs less their martingale part; 95 % "
-        "intervals over seeds and parents, each alone, without a correction for their number.\n"
+        f"{SEED}), {where}. Policies (without the fallback) and SORs stay as trained and tuned on the base market. "
+        "Negative = the learned policy is cheaper; costs less their martingale part; 95 % intervals over seeds and "
+        "parents, each alone, without a correction for their number.\n"
     )
     print("| turned | range | breaks even with the tuned SOR at | with the strong SOR at |\n|---|---|---|---|")
     print("\n".join(summary + parts))

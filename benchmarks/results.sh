@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The result table with bounds and ladder -> benchmarks/results.md: the default (additive) policy, an MLP, routing only, and
 # two privileged bounds, SEEDS training seeds each (default 1 2 3 4 5), on EPISODES held-out parents of the base market
-# (default 10000) beside every baseline. LABELS names the policies to train (all by default; additive comes first). Under an hour on two cores without the MLP.
+# (default 10000) beside every baseline. LABELS names the policies to train (all by default; additive comes first). Two hours on two cores without the MLP.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"

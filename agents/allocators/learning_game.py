@@ -6,6 +6,7 @@ of lots are sent as they are (a router in the market rounds them), and min(S, se
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ class Game:
         return np.asarray(np.sum(by_pool, axis=0))
 
 
-class Player:
+class Player(ABC):
     """A rule in the game: `split` writes the lots to send to `lots` (P,), `learn` reads what came back."""
 
     def __init__(self, game: Game, rounds: int, seed: int) -> None:
@@ -60,11 +61,11 @@ class Player:
         self.state, self.tail = np.zeros((2, n, game.volume)), np.zeros((n, game.volume))
         self.value, self.lots = np.ones(n), np.zeros(n)
 
-    def split(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def split(self) -> None: ...
 
-    def learn(self, filled: Floats) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def learn(self, filled: Floats) -> None: ...
 
 
 class KaplanMeier(Player):

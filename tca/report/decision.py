@@ -145,6 +145,8 @@ def _no_turn(body: Record) -> str:
     """Why no other value of a quantity is told that would have changed the decision."""
     if body.get("fallback"):
         return "the features named above within what training met"
+    if not _scored(body):
+        return "an open route"
     if body.get("last_slot"):
         return "nothing that was measured: a control sends what is left in the last interval"
     return "no other value of one measured quantity within its range"
@@ -261,10 +263,10 @@ def _why(body: Record) -> str:
     best, second = _scored(body)[0], next((c for c in _scored(body) if c["route"] != chosen["route"]), None)
     score = number(chosen["score_e9"] / 1e9, 3)
     if chosen["route"] != best["route"]:
-        why = "the last interval sends what is left by the cheapest lit take, whatever the scores"
-        return f"{chosen['route']} had score {score}; {best['route']} had the highest. " + (
-            f"{why[0].upper()}{why[1:]}." if _completes(body) else "The controls left no shares for that one."
-        )
+        why = "The controls left no shares for that one."
+        if _completes(body):
+            why = "The last interval sends what is left by the cheapest lit take, whatever the scores."
+        return f"{chosen['route']} had score {score}; {best['route']} had the highest. {why}"
     text = f"{chosen['route']} had the highest score, {score}"
     if second is not None:
         text += f" against {number(second['score_e9'] / 1e9, 3)} for {second['route']}"
@@ -272,12 +274,10 @@ def _why(body: Record) -> str:
             text += f" (what told them apart: {told})"
     against = body.get("against")
     if reasons:
-        rival = (
-            f" over {against}, the best {_kind(against)} route,"
-            if against and _kind(against) != _kind(chosen["route"])
-            else ""
-        )
-        text += f". The largest contributions{rival or ''} were: " + "; ".join(reasons)
+        over = ""
+        if against and _kind(against) != _kind(chosen["route"]):
+            over = f" over {against}, the best {_kind(against)} route,"
+        text += f". The largest contributions{over} were: {'; '.join(reasons)}"
     return text + "."
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -38,20 +42,35 @@ def compare(
     market: Market, learned: Sequence[Learned], baselines: Sequence[Router], *, orders: int, seed: int,
     fills_orders: int, stream: str = "test", progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[dict[str, RouterResult], dict[str, list[RouterResult]]]:  # fmt: skip
-    """Run everything; returns the baselines by name, and the learned policies' results, one a training seed."""
-    total = len(learned) + len(baselines)
-    by_name: dict[str, RouterResult] = {}
-    runs: list[RouterResult] = []
-    items: list[Learned | Router] = [*learned, *baselines]
-    for i, item in enumerate(items):
-        router = item.router if isinstance(item, Learned) else item
-        if progress is not None:
-            progress(router.name if not isinstance(item, Learned) else f"{POOLED} (seed {item.seed})", i, total)
-        result = run_router(market, router, orders, seed, stream, fills_orders=fills_orders)
-        if isinstance(item, Learned):
-            runs.append(result)
-        else:
-            by_name[router.name] = result
+    """Run everything; returns the baselines by name, and the learned policies' results, one a training seed.
+
+    Routers run side by side, a thread a core: compiled code lets go of the interpreter's lock, and no router's result
+    depends on another. `progress(name, parents done, of)` is called from those threads.
+    """
+    items: list[tuple[str, Router]] = [(f"{POOLED} (seed {item.seed})", item.router) for item in learned]
+    items += [(router.name, router) for router in baselines]
+    total, done, stop = len(items) * orders, Counter[str](), Event()
+
+    def run(name: str, router: Router) -> RouterResult:
+        def count(parents: int) -> None:
+            if stop.is_set():
+                raise CancelledError
+            done[name] = parents
+            if progress is not None:
+                progress(name, done.total(), total)
+
+        return run_router(market, router, orders, seed, stream, fills_orders=fills_orders, after_chunk=count)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        futures = [pool.submit(run, name, router) for name, router in items]
+        try:
+            results = [future.result() for future in futures]
+        except BaseException:  # one router's error or Ctrl-C ends all at their next chunk
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    runs = results[: len(learned)]
+    by_name = {router.name: result for router, result in zip(baselines, results[len(learned) :], strict=True)}
     return by_name, {POOLED: runs} if runs else {}
 
 

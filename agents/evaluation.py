@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -153,9 +153,13 @@ def fills_of(market: Market, b: Batch, rows: NDArray[np.int64]) -> NDArray[np.vo
 
 
 def run_router(
-    market: Market, router: Router, n: int, seed: int, stream: str, *, fills_orders: int = 0, first: int = 0
-) -> RouterResult:
-    """Work n episodes of the stream from number `first`; fills are kept for the first `fills_orders` of them."""
+    market: Market, router: Router, n: int, seed: int, stream: str, *, fills_orders: int = 0, first: int = 0,
+    after_chunk: Callable[[int], None] | None = None,
+) -> RouterResult:  # fmt: skip
+    """Work n episodes of the stream from number `first`; fills are kept for the first `fills_orders` of them.
+
+    `after_chunk(parents done)` is called every CHUNK parents.
+    """
     parts: list[RouterResult] = []
     key = stream_key(seed, stream)
     size = min(CHUNK, n)
@@ -166,6 +170,8 @@ def run_router(
         market.reset(key, np.arange(count), first + np.arange(done, done + count), b, obs, stream)
         b.order["active"][count:] = 0
         parts.append(_run_chunk(market, router, b, obs, work, weights, count, max(0, min(count, fills_orders - done))))
+        if after_chunk is not None:
+            after_chunk(done + count)
     return _joined(parts)
 
 

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import rich.markup
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -28,6 +27,7 @@ from ..configs.loading import (
     read_yaml,
 )
 from ..configs.rule_sor import RuleSorConfig
+from ..envs.compiled import nothing_compiled
 from ..envs.market import Market
 from ..explain.decision_log import read_log
 from ..explain.facts import Body
@@ -66,6 +66,8 @@ _STDERR = Console(stderr=True)
 
 
 def _bar(description: str) -> Progress:
+    if nothing_compiled():
+        _STDERR.print("first use of this version: compiling takes one to four minutes, once, before the bar moves")
     return Progress(
         TextColumn(description), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
         TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=_STDERR, transient=False,
@@ -246,48 +248,6 @@ def _guarded(
     return router if ranges is None or config.agent.privileged != "none" else FallbackRouter(router, ranges)
 
 
-def print_evaluation(payload: dict[str, Any], json_file: str | None) -> None:
-    """Costs by router, then paired differences."""
-    if json_file == "-":
-        print(json.dumps(payload, indent=1))
-    elif json_file is not None:
-        partial = Path(f"{json_file}.partial")
-        partial.write_text(json.dumps(payload, indent=1))
-        partial.replace(json_file)
-    console = _STDERR if json_file == "-" else Console()
-    kind = f"{payload['price_paths']} prices, simulated fills"
-    costs = Table(title=f"{payload['episodes']} held-out parents on {payload['market']} ({kind})")
-    for column in (
-        "router", "slippage bps (+ = cost)", "95 % interval", "half spreads", "sd bps", "worst 5 %",
-        "dark", "post", "take",
-    ):  # fmt: skip
-        costs.add_column(column, justify="left" if column == "router" else "right")
-    for name, r in payload["routers"].items():
-        s = r["vwap_slippage_bps"]
-        costs.add_row(
-            name, f"{s['mean']:.3f}", f"{s['ci95'][0]:.2f} … {s['ci95'][1]:.2f}",
-            f"{r['vwap_slippage_hs']['mean']:.3f}", f"{s['sd']:.1f}", f"{r['tail5_bps']:.1f}",
-            *(f"{r[k + '_frac']:.1%}" for k in ("dark", "post", "take")),
-        )  # fmt: skip
-    console.print(costs)
-    if (fallback := payload["routers"].get(POOLED, {}).get("fallback")) is not None:
-        features = ", ".join(f"{name} {n:,}" for name, n in sorted(fallback["by_feature"].items())) or "none"
-        console.print(
-            f"fallback to the rule SOR: {fallback['fallback_frac']:.2%} of {fallback['decisions']:,} decisions "
-            f"(features outside training: {features})"
-        )
-    paired = Table(title="paired difference [95 % interval], router minus baseline (negative = cheaper)")
-    for column in ("router", "baseline", "bps", "half spreads"):
-        paired.add_column(column, justify="left" if column in ("router", "baseline") else "right", no_wrap=True)
-    for c in payload["comparisons"]:
-        cells = (
-            f"{c[f'mean_difference_{unit}']:+.3f} [{c[f'ci95_{unit}'][0]:+.3f}, {c[f'ci95_{unit}'][1]:+.3f}]"
-            for unit in ("bps", "hs")
-        )
-        paired.add_row(c["router"], c["baseline"], *(rich.markup.escape(x) for x in cells))
-    console.print(paired)
-
-
 def tune_job(
     market: str, router: str, *, samples: int | None, minutes: float | None, orders: int, seed: int,
     start: Sequence[Path], out: Path, command: str,
@@ -447,11 +407,10 @@ def print_shapes(bundle: Path) -> None:
         console.print(table)
 
 
-def demo_job(out: Path, minutes: float, command: str) -> None:
-    """Everything in one go into `out`: run/, evaluation/ (with report.html) and bundle/."""
+def demo_job(out: Path, minutes: float, command: str) -> tuple[Path, Path, dict[str, Any]]:
+    """Everything in one go into `out`: run/, evaluation/ and bundle/; returns report page, bundle, evaluation."""
     from ..tca.report import write_report
 
-    started = time.perf_counter()
     run, evaluation, bundle = out / "run", out / "evaluation", out / "bundle"
     train_job("demo", [f"training.max_seconds={minutes * 60:g}"], None, run)
     folder, payload = evaluate_job(
@@ -459,29 +418,4 @@ def demo_job(out: Path, minutes: float, command: str) -> None:
     )
     shutil.copyfile(folder / "evaluation.json", run / "evaluation.json")
     export_bundle(run, bundle, orders=2, seed=1_000)
-    page = write_report(evaluation)
-    print_evaluation(payload, None)
-    console = Console()
-    console.print(verdict(payload))
-    summary = training_summary(run)
-    console.print(f"training {summary['seconds']:.0f} s of {time.perf_counter() - started:.0f} s in all", style="dim")
-    console.print(
-        f"open:   {page}\nbundle: {bundle}\n"
-        f"check:  glasspool audit verify {bundle}/explanations/decisions.jsonl --bundle {bundle}",
-        soft_wrap=True,
-    )
-
-
-def verdict(payload: dict[str, Any]) -> str:
-    """One line a comparison with a rule-based SOR: cheaper, dearer, or no difference at 95 %."""
-    lines = []
-    for c in payload["comparisons"]:
-        if c["router"] == POOLED and c["baseline"].endswith("_sor"):
-            lo, hi = c["ci95_hs"]
-            word = "cheaper than" if hi < 0 else "dearer than" if lo > 0 else "not shown to differ from"
-            lines.append(
-                f"verdict: the learned policy is {word} {c['baseline']}: {c['mean_difference_bps']:+.2f} bps "
-                f"[{c['ci95_bps'][0]:+.2f}, {c['ci95_bps'][1]:+.2f}], "
-                f"{c['mean_difference_hs']:+.3f} half spreads [{lo:+.3f}, {hi:+.3f}]"
-            )
-    return "\n".join(lines)
+    return write_report(evaluation), bundle, payload

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..configs.errors import UserError
+from ..configs.errors import UserError, near_miss
 from ..configs.loading import load_rule_sor, load_strong_sor
 from .allocators.kratz_schoeneborn import KratzSchoeneborn
 from .allocators.router import RULES, AllocatorRouter
@@ -46,6 +46,6 @@ def named_router(name: str) -> Router:
     if name.startswith("post_"):
         return AlwaysPost(name.removeprefix("post_"))
     raise UserError(
-        f"router {name!r} is not known. Baselines: {', '.join(BASELINES)}; or name a run folder, a bundle, or your "
-        "own router as module:Class or cmd:COMMAND."
+        f"router {name!r} is not known. {near_miss(name, BASELINES)}Baselines: {', '.join(BASELINES)}; or name a run "
+        "folder, a bundle, or your own router as module:Class or cmd:COMMAND."
     )

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """Input that glasspool refuses. The message says what is wrong, where, and how to mend it."""
+
+
+def near_miss(word: str, known: Iterable[str]) -> str:
+    """The question that mends a misspelt name, "Did you mean 'base'? ", or an empty string where none is near."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {close[0]!r}? " if close else ""

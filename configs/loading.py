@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from .errors import UserError
+from .errors import UserError, near_miss
 from .experiment import ExperimentConfig
 from .market import MarketConfig
 from .rule_sor import RuleSorConfig
@@ -34,7 +34,10 @@ def find_config(name: str | Path, folder: str = "") -> Path:
     if path.parent == Path(".") and packaged.is_file():
         return packaged
     known = sorted(p.stem for p in (PACKAGED / folder).glob("*.yaml"))
-    raise UserError(f"{name}: no such file, nor a packaged config of that name. Packaged: {', '.join(known)}.")
+    raise UserError(
+        f"{name}: no such file, nor a packaged config of that name. {near_miss(path.stem, known)}Packaged: "
+        f"{', '.join(known)}."
+    )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

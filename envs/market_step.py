@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from .compiled import compiled, leaf
+from .compiled import compiled, leaf, prefetch
 from .counter_rng import derive, uniform
 from .fills import fill_post, fill_rest, meet_one_shot, meet_queue, meet_standing, toxicity
 from .scorecard import CARD_OF, settle
@@ -91,6 +91,10 @@ def work_rows(rules: Rules, b: Batch, first: int, last: int) -> None:
     n_routes, n_venues, n_lit = route_type.shape[0], settings.n_venues, settings.n_lit
     ring_mask = n_pending.shape[1] - 1
     for e in range(first, last):
+        prefetch(orders[min(e + 6, last - 1)], 3)
+        soon = min(e + 3, last - 1)  # far enough to arrive in time, near enough to be still there
+        prefetch(episode[soon], 2)
+        prefetch(tape[soon, orders[soon].slot], 6)
         order = orders[e]
         if order.active == 0:
             continue

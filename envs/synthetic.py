@@ -293,7 +293,7 @@ def finish_tape(rules: Rules, b: Batch, e: int) -> None:
     ep.market_volume = total
     ep.market_vwap_bps = value / total
     left, price_left, mart_left = 0.0, 0.0, 0.0
-    for n in range(n_slots, tape.shape[1]):
+    for n in range(n_slots, n_slots + settings.n_after):
         row = tape[e, n]
         row.volume_left_frac, row.benchmark_left, row.martingale_left = 0.0, 0.0, 0.0
     for n in range(n_slots - 1, -1, -1):
@@ -330,6 +330,6 @@ def _write_schedule(rules: Rules, b: Batch, e: int, to_come: float) -> None:
         to_come = after
         seen += row.volume_shares
         expected += row.forecast_shares
-    for n in range(ep.n_slots, tape.shape[1]):
+    for n in range(ep.n_slots, ep.n_slots + settings.n_after):
         tape[e, n].schedule_now = 0.0
         tape[e, n].schedule_next = 0.0

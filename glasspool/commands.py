@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 
 from .cli import Json, app
 
-Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: one under runs/, printed.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c. May be repeated.")]
 MAX_SEED = 2**32 - 1
 
@@ -44,7 +45,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="A baseline to compare with, or your own router as module:Class or cmd:COMMAND; may be repeated. "
-            "Default: the config's."
+            "Default: the config's (unless it says otherwise random, vwap_lit, rule_sor, tuned_sor, sor_strong)."
         ),
     ] = None,
     episodes: Annotated[int | None, typer.Option(min=2, help="Held-out parent orders; default: the config's.")] = None,
@@ -58,12 +59,13 @@ def evaluate(
 ) -> None:
     """Compare a policy with baselines on the same held-out tapes: paired differences with 95 % intervals."""
     from .agents import jobs
+    from .evaluation_tables import print_evaluation
 
     folder, payload = jobs.evaluate_job(
         policies, against=against, episodes=episodes, market=market, seed=seed, decisions=decisions, out=out,
         command=_command_line(), json_file=json_file,
     )  # fmt: skip
-    jobs.print_evaluation(payload, json_file)
+    print_evaluation(payload, json_file)
     if json_file != "-":
         typer.echo(f"written: {folder / 'evaluation.json'} (page: glasspool report {folder})")
 
@@ -365,5 +367,14 @@ def demo(
 ) -> None:
     """Train, evaluate, export, explain and report in one go on an embedded market; print verdict and what to open."""
     from .agents import jobs
+    from .evaluation_tables import print_evaluation, verdict
 
-    jobs.demo_job(out, minutes, _command_line())
+    started = time.perf_counter()
+    page, bundle, payload = jobs.demo_job(out, minutes, _command_line())
+    print_evaluation(payload)
+    typer.echo(verdict(payload))
+    typer.echo(
+        f"{time.perf_counter() - started:.0f} s in all\n"
+        f"open:   {page}\nbundle: {bundle}\n"
+        f"check:  glasspool audit verify {bundle}/explanations/decisions.jsonl --bundle {bundle}"
+    )

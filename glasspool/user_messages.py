@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import reprlib
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from .configs.errors import UserError
+from .configs.errors import UserError, near_miss
 
 _MAX_SETTINGS_SHOWN = 10
 
@@ -93,8 +92,8 @@ def _setting_line(detail: Any, model: type[BaseModel] | None) -> str:
 
 
 def _near_miss(word: str, known: Sequence[str]) -> str:
-    if close := difflib.get_close_matches(word, known, n=1, cutoff=0.5):
-        return f"Did you mean {close[0]!r}?"
+    if question := near_miss(word, known):
+        return question.rstrip()
     return f"Known here: {', '.join(sorted(known))}." if known else ""
 
 

@@ -102,13 +102,15 @@ def weights_from_scores(scores: np.ndarray, masked: np.ndarray, route_type: np.n
                 top = max(top, scores[e, r])
                 if route_type[r] == TAKE and (take < 0 or scores[e, r] > scores[e, take]):
                     take = r
+        if top == -math.inf:
+            weights[e, :] = 0.0
+            continue
         for r in range(n_routes):
             enters = not masked[e, r] and (route_type[r] != TAKE or r == take)
             weights[e, r] = math.exp(scores[e, r] - top) if enters else 0.0
             total += weights[e, r]
-        if total > 0.0:
-            for r in range(n_routes):
-                weights[e, r] /= total
+        for r in range(n_routes):
+            weights[e, r] /= total
 
 
 @compiled

@@ -108,9 +108,10 @@ def _write_rows(
     lot, n_routes = settings.lot_shares, route_type.shape[0]
     for e in range(first, last):
         soon = min(e + 2, last - 1)
-        prefetch(tape[soon, orders[soon].slot], 3)
-        prefetch(cards[soon, 0, 0], 21)  # of seven venues, side by side
-        prefetch(venue[soon, 0], 26)
+        if orders[soon].active == 1:
+            prefetch(tape[soon, orders[soon].slot], 3)
+            prefetch(cards[soon, 0, 0], 21)  # of seven venues, side by side
+            prefetch(venue[soon, 0], 26)
         order = orders[e]
         if order.active == 0:
             continue

@@ -93,8 +93,9 @@ def work_rows(rules: Rules, b: Batch, first: int, last: int) -> None:
     for e in range(first, last):
         prefetch(orders[min(e + 6, last - 1)], 3)
         soon = min(e + 3, last - 1)  # far enough to arrive in time, near enough to be still there
-        prefetch(episode[soon], 2)
-        prefetch(tape[soon, orders[soon].slot], 6)
+        if orders[soon].active == 1:
+            prefetch(episode[soon], 2)
+            prefetch(tape[soon, orders[soon].slot], 6)
         order = orders[e]
         if order.active == 0:
             continue
@@ -265,6 +266,7 @@ def work_rows(rules: Rules, b: Batch, first: int, last: int) -> None:
         order.slot = n + 1
         if left == 0 or end:
             order.active = 0
+            masked[e, :] = True  # so that no score of a finished order is looked at
             if not end:  # done early: what the benchmark still does
                 after = tape[e, n + 1]
                 timing_cost -= size * s * (after.benchmark_left - after.volume_left_frac * next_mid)

@@ -58,7 +58,7 @@ class RouterResult:
     completion_frac: NDArray[np.float64]
     totals: NDArray[np.int64]  # (R, 4) attempts, filled orders, routed shares, filled shares
     marks: NDArray[np.float64]  # (R, 5) shares, improvement, markout 10 s, 300 s (share-weighted sums, bps), fills
-    fills: list[NDArray[np.void]] = field(default_factory=list)
+    fills: list[NDArray[np.void]] = field(default_factory=list)  # none, or one array by episode and slot
 
     @property
     def denoised_hs(self) -> NDArray[np.float64]:
@@ -158,36 +158,38 @@ def run_router(
 ) -> RouterResult:  # fmt: skip
     """Work n episodes of the stream from number `first`; fills are kept for the first `fills_orders` of them.
 
-    `after_chunk(parents done)` is called every CHUNK parents.
+    Orders of one length are worked side by side, so that a batch does not wait for its longest; what is returned is in
+    the order of the episodes. `after_chunk(parents done)` is called every CHUNK parents.
     """
     parts: list[RouterResult] = []
     key = stream_key(seed, stream)
     size = min(CHUNK, n)
     b, obs = market.batch(size)
     work, weights = np.zeros(size), np.zeros((size, len(market.routes)))
+    turn = np.argsort(market.horizon_slots(key, first + np.arange(n)), kind="stable")
     for done in range(0, n, size):
-        count = min(size, n - done)
-        market.reset(key, np.arange(count), first + np.arange(done, done + count), b, obs, stream)
+        which = turn[done : done + size]
+        count = len(which)
+        market.reset(key, np.arange(count), first + which, b, obs, stream)
         b.order["active"][count:] = 0
-        parts.append(_run_chunk(market, router, b, obs, work, weights, count, max(0, min(count, fills_orders - done))))
+        parts.append(_run_chunk(market, router, b, obs, work, weights, count, np.flatnonzero(which < fills_orders)))
         if after_chunk is not None:
             after_chunk(done + count)
-    return _joined(parts)
+    return _joined(parts, np.argsort(turn, kind="stable"))
 
 
 def _run_chunk(
     market: Market, router: Router, b: Batch, obs: NDArray[np.float64], work: NDArray[np.float64],
-    weights: NDArray[np.float64], count: int, keep: int,
+    weights: NDArray[np.float64], count: int, kept: NDArray[np.int64],
 ) -> RouterResult:  # fmt: skip
     marks = np.zeros((len(market.routes), 5))
     fills: list[NDArray[np.void]] = []
-    kept = np.arange(keep)
     while b.order["active"].any():
         _clear_idle(b)
         router.propose(market, b, obs, work, weights)
         step_proposals(market.rules, b, work, weights, obs)
         _mark_fills(market.rules, b, marks)
-        if keep:
+        if len(kept):
             fills.append(fills_of(market, b, kept))
     return _result(router.name, market, b, count, marks, [f for f in fills if len(f)])
 
@@ -238,14 +240,19 @@ def _blocks(market: Market, episode: NDArray[np.void]) -> NDArray[np.int64]:
     return np.asarray(100 * market.replay.dates[episode["day"]] + (episode["start_s"] // BLOCK_S).astype(np.int64))
 
 
-def _joined(parts: Sequence[RouterResult]) -> RouterResult:
+def _joined(parts: Sequence[RouterResult], turn: NDArray[np.int64]) -> RouterResult:
+    """The parts as one; parent i of the result is the one worked as number turn[i]."""
     first = parts[0]
     rows = ("cost_bps", "cost_hs", "denoised_bps", "arrival_bps", "affected_bps", "components_bps", "shares", "side",
             "stock", "horizon_s", "block", "kind_frac", "completion_frac")  # fmt: skip
-    joined = {f: np.concatenate([getattr(p, f) for p in parts]) for f in rows}
+    fills = [f for p in parts for f in p.fills]
+    if fills:
+        together = np.concatenate(fills)
+        fills = [together[np.lexsort((together["slot"], together["episode"]))]]
+    joined = {f: np.concatenate([getattr(p, f) for p in parts])[turn] for f in rows}
     return RouterResult(
         name=first.name, routes=first.routes, **joined, totals=sum(p.totals for p in parts),  # type: ignore[arg-type]
-        marks=sum(p.marks for p in parts), fills=[f for p in parts for f in p.fills],  # type: ignore[arg-type]
+        marks=sum(p.marks for p in parts), fills=fills,  # type: ignore[arg-type]
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from ..configs.market import SESSION_S, MarketConfig
 from .compiled import compiled
 from .controls import pace_band, release_rows, weights_from_scores
 from .counter_rng import derive, key_of
-from .episode_draw import draw_episode
+from .episode_draw import draw_episode, draw_order, draw_stock
 from .features import N_GLOBAL, N_ROUTE, observe, observe_rows
 from .market_step import start_order, work_rows
 from .state import Batch, allocate
@@ -41,6 +41,17 @@ def reset_rows(
         generate_tape(rules, b, e)
         start_order(rules, b, e)
         observe(rules, b, e, obs[e])
+
+
+@compiled
+def draw_horizons(rules: Rules, key: np.uint64, numbers: NDArray[np.int64], b: Batch, slots: NDArray[np.int64]) -> None:
+    """Slots of the parents `numbers`, whose stock and order alone are drawn, into row 0 of `b`."""
+    ep = b.episode[0]
+    for i in range(numbers.shape[0]):
+        ep.key = derive(key, numbers[i])
+        draw_stock(rules, ep, -1)
+        draw_order(rules, ep)
+        slots[i] = ep.n_slots
 
 
 @compiled
@@ -132,6 +143,13 @@ class Market:
             rules.markout_lag + 3, rules.n_sub,
         )  # fmt: skip
         return batch, np.zeros((n_episodes, self.n_obs))
+
+    def horizon_slots(self, key: np.uint64, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Slots of the parents `numbers`, without their tapes; all alike in a replay, where the day has a say."""
+        slots = np.zeros(len(numbers), np.int64)
+        if self.replay is None:
+            draw_horizons(self.rules, key, numbers, self.batch(1)[0], slots)
+        return slots
 
     def reset(
         self, key: np.uint64, rows: Sequence[int] | NDArray[np.int64], numbers: Sequence[int] | NDArray[np.int64],

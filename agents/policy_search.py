@@ -44,6 +44,7 @@ FloatArray = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 View = Callable[[Batch, FloatArray], FloatArray]  # the observation that the policy is given, called once a slot
+PAIRS_SIDE_BY_SIDE = 256  # of parameter noise: so many that the processor's cache holds a slot of theirs
 FIRST_EPISODE = 2 * 10**9  # far beyond the episodes that other training on the same stream uses
 
 
@@ -82,9 +83,9 @@ class PairedSearch:
         if checkpoint is not None and checkpoint.is_file():
             self.load(checkpoint)
         c = self.config
+        side_by_side = c.pairs if c.noise == "scores" else min(c.pairs, PAIRS_SIDE_BY_SIDE)
         core = self.parents(
-            self.market, 2 * c.pairs, self.seed, in_half_spreads=True, reduce_variance=c.reduce_variance,
-            numbers=np.tile(FIRST_EPISODE + np.arange(c.pairs), 2) + 2 * c.pairs * self.round,  # type: ignore[arg-type]
+            self.market, 2 * side_by_side, self.seed, in_half_spreads=True, reduce_variance=c.reduce_variance,
             privileged=self.policy.privileged,
         )  # fmt: skip
         while self.round < c.rounds:
@@ -94,7 +95,6 @@ class PairedSearch:
                 group["lr"] = c.learning_rate * c.final_learning_rate_frac**done_frac
             self._step(core, std)
             self.round += 1
-            self.decisions += int(core.batch.episode["n_slots"].sum())
             if self.round > (1 - c.tail_frac) * c.rounds:
                 self.averaged += 1
                 with th.no_grad():
@@ -118,13 +118,17 @@ class PairedSearch:
     def _step(self, core: EpisodeBatch, std: float) -> None:
         """One round of pairs and one step of the optimizer."""
         rng = np.random.default_rng([self.seed, self.round])
+        pairs = self.config.pairs
+        numbers = FIRST_EPISODE + 2 * pairs * self.round + np.arange(pairs)
         self.optimizer.zero_grad()
         if self.config.noise == "parameters":
-            gradient = parameter_noise_gradient(core, self.policy, self.new_view(), std, rng)
+            gradient, decisions = parameter_noise_gradient(core, self.policy, self.new_view, std, rng, numbers)
+            self.decisions += decisions
             for value, slope in zip(self.parameters, gradient, strict=True):
                 value.grad = slope
         else:
-            seen, weights = score_noise_gradient(core, self.policy, self.new_view(), std, rng)
+            seen, weights = score_noise_gradient(core, self.policy, self.new_view(), std, rng, numbers)
+            self.decisions += len(seen)
             scores = self.policy.mlp_extractor.forward_actor(seen)
             cast(Any, (scores * weights).sum()).backward()
         self.optimizer.step()
@@ -159,13 +163,15 @@ class PairedSearch:
         self.sums, self.averaged = state["sums"], state["averaged"]
 
 
-def pair_costs(core: EpisodeBatch, view: View, decide: Callable[[IntArray, Floats32], Floats32]) -> FloatArray:
-    """Work the pairs (row i and row i + pairs on the same tape) to their end; the cost of each row in half spreads.
+def pair_costs(
+    core: EpisodeBatch, numbers: IntArray, view: View, decide: Callable[[IntArray, Floats32], Floats32]
+) -> FloatArray:
+    """Work each of the orders `numbers` twice, rows i and i + pairs, to their end; (2 pairs,) costs in half spreads.
 
     `decide`: (working rows, their observations) -> their actions.
     """
-    core.replace(np.arange(core.n))
-    b, cost = core.batch, np.zeros(core.n)
+    core.start(np.tile(numbers, 2))
+    b, cost = core.batch, np.zeros(2 * len(numbers))
     actions = np.zeros((core.n, 1 + len(core.market.routes)))
     while (rows := np.flatnonzero(b.order["active"])).size:
         actions[rows] = decide(rows, view(b, core.obs)[rows].astype(np.float32))
@@ -175,15 +181,15 @@ def pair_costs(core: EpisodeBatch, view: View, decide: Callable[[IntArray, Float
 
 
 def score_noise_gradient(
-    core: EpisodeBatch, policy: ScorePolicy, view: View, std: float, rng: np.random.Generator
+    core: EpisodeBatch, policy: ScorePolicy, view: View, std: float, rng: np.random.Generator, numbers: IntArray
 ) -> tuple[th.Tensor, th.Tensor]:
-    """One round of pairs whose scores are disturbed anew in every slot.
+    """One round of pairs on the orders `numbers`, whose scores are disturbed anew in every slot.
 
     Returns:
         (D, n_obs) observations of all decisions and (D, 1 + R) weights: the gradient of the expected cost of an order,
         in half spreads, is that of sum(weights x mean scores at the observations).
     """
-    pairs, n_scores = core.n // 2, 1 + len(core.market.routes)
+    pairs, n_scores = len(numbers), 1 + len(core.market.routes)
     seen: list[Floats32] = []
     noises: list[Floats32] = []
     workings: list[IntArray] = []
@@ -198,27 +204,36 @@ def score_noise_gradient(
         workings.append(rows)
         return np.asarray(mean + std * noise, np.float32)
 
-    cost = pair_costs(core, view, decide)
-    credit = (0.5 * (cost - np.roll(cost, pairs)) / (std * core.n)).astype(np.float32)
+    cost = pair_costs(core, numbers, view, decide)
+    credit = (0.5 * (cost - np.roll(cost, pairs)) / (std * 2 * pairs)).astype(np.float32)
     weights = np.concatenate([credit[rows, None] * noise for rows, noise in zip(workings, noises, strict=True)])
     return th.from_numpy(np.concatenate(seen)), th.from_numpy(weights)
 
 
 def parameter_noise_gradient(
-    core: EpisodeBatch, policy: ScorePolicy, view: View, std: float, rng: np.random.Generator
-) -> list[th.Tensor]:
-    """One round of pairs, each worked by two policies of its own: the parameters plus and minus one disturbance.
+    core: EpisodeBatch, policy: ScorePolicy, new_view: Callable[[], View], std: float, rng: np.random.Generator,
+    numbers: IntArray,
+) -> tuple[list[th.Tensor], int]:  # fmt: skip
+    """One round of pairs on the orders `numbers`, each worked by the parameters plus and minus one disturbance.
+
+    Orders of one length are worked side by side, as many pairs as `core` has room for: none waits for longer ones.
 
     Returns:
-        The gradient of the expected cost of an order, in half spreads, by each of `actor_parameters`.
+        The gradient of the expected cost of an order, in half spreads, by each of `actor_parameters`; decisions made.
     """
-    parameters, pairs = actor_parameters(policy), core.n // 2
+    parameters, pairs = actor_parameters(policy), len(numbers)
     noises = [th.from_numpy(rng.standard_normal((pairs, *p.shape)).astype(np.float32)) for p in parameters]
-    with th.no_grad():
-        own = [th.cat([p + std * noise, p - std * noise]) for p, noise in zip(parameters, noises, strict=True)]
-    cost = pair_costs(core, view, each_by_its_own(policy, own))
-    credit = th.from_numpy((0.5 * (cost[:pairs] - cost[pairs:]) / (std * pairs)).astype(np.float32))
-    return [th.tensordot(credit, noise, dims=1) for noise in noises]
+    difference, decisions = np.zeros(pairs), 0
+    turn = np.argsort(core.market.horizon_slots(core.key, numbers), kind="stable")
+    for some in np.split(turn, range(core.n // 2, pairs, core.n // 2)):
+        with th.no_grad():
+            steps = [std * noise[th.from_numpy(some)] for noise in noises]
+            own = [th.cat([p + step, p - step]) for p, step in zip(parameters, steps, strict=True)]
+        cost = pair_costs(core, numbers[some], new_view(), each_by_its_own(policy, own))
+        difference[some] = cost[: len(some)] - cost[len(some) :]
+        decisions += int(core.batch.episode["n_slots"][: len(cost)].sum())
+    credit = th.from_numpy((0.5 * difference / (std * pairs)).astype(np.float32))
+    return [th.tensordot(credit, noise, dims=1) for noise in noises], decisions
 
 
 def each_by_its_own(policy: ScorePolicy, own: list[th.Tensor]) -> Callable[[IntArray, Floats32], Floats32]:

@@ -88,6 +88,12 @@ class EpisodeBatch:
         """Put the next episodes into finished rows."""
         self._deal(rows)
 
+    def start(self, numbers: NDArray[np.int64]) -> None:
+        """Put episodes `numbers` into the first rows; the others lie idle."""
+        self._next[: len(numbers)] = numbers
+        self.batch.order["active"][len(numbers) :] = 0
+        self.replace(np.arange(len(numbers)))
+
     def step(self, actions: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """One slot from scores (n, 1 + R); returns rewards and which orders are done. `obs` is updated in place."""
         b = self.batch

@@ -25,6 +25,7 @@ from glasspool.agents.policy_search import (
 )
 from glasspool.configs.errors import UserError
 from glasspool.configs.experiment import SearchConfig
+from glasspool.configs.loading import load_market
 from glasspool.envs.market import Market
 from glasspool.envs.vector_env import EpisodeBatch, spaces_of
 
@@ -51,10 +52,10 @@ def search_of(params: OracleParams, kind: str = "additive", **changes: Any) -> P
 
 def gradient_of(noise: str, core: EpisodeBatch, policy: ScorePolicy, view: Any, seed: int) -> list[th.Tensor]:
     """One round's estimate, by `actor_parameters`."""
-    rng = np.random.default_rng(seed)
+    rng, numbers = np.random.default_rng(seed), np.arange(4_000)
     if noise == "parameters":
-        return parameter_noise_gradient(core, policy, view, 0.005, rng)
-    seen, weights = score_noise_gradient(core, policy, view, 0.05, rng)
+        return parameter_noise_gradient(core, policy, lambda: view, 0.005, rng, numbers)[0]
+    seen, weights = score_noise_gradient(core, policy, view, 0.05, rng, numbers)
     scores = policy.mlp_extractor.forward_actor(seen)
     return list(th.autograd.grad((scores * weights).sum(), actor_parameters(policy)))
 
@@ -67,7 +68,7 @@ def test_the_gradient_is_the_slope_of_the_exact_cost(noise: str, kind: str) -> N
     market = Market(market_of(params))
     policy = policy_of(market, kind)
     values = actor_parameters(policy)
-    core = EpisodeBatch(market, 8_000, 1, in_half_spreads=True, numbers=list(np.tile(np.arange(4_000), 2)))
+    core = EpisodeBatch(market, 8_000, 1, in_half_spreads=True)
     estimates = [gradient_of(noise, core, policy, ProblemView(market.rules, params), round_) for round_ in range(9)]
     length = float(np.sqrt(sum(float((g * g).sum()) for g in estimates[0])))
     direction = [g / length for g in estimates[0]]
@@ -112,10 +113,10 @@ def test_twins_meet_the_same_tape() -> None:
     """Noise too small to move a lot changes no cost, so no decision has any weight."""
     params = PROBLEMS["O9-M1"].params
     search = search_of(params)
-    core = EpisodeBatch(search.market, 64, 1, in_half_spreads=True, numbers=list(np.tile(np.arange(32), 2)))
+    core = EpisodeBatch(search.market, 64, 1, in_half_spreads=True)
     for std, moved in ((1e-9, False), (0.5, True)):
         view = ProblemView(search.market.rules, params)
-        _, weights = score_noise_gradient(core, search.policy, view, std, np.random.default_rng(0))
+        _, weights = score_noise_gradient(core, search.policy, view, std, np.random.default_rng(0), np.arange(32))
         assert bool((weights != 0).any()) == moved
     assert len(np.unique(core.batch.episode["key"])) == 32
 
@@ -180,3 +181,20 @@ def test_a_search_that_is_told_to_stop_keeps_its_state(tmp_path: Path) -> None:
     again = search_of(PROBLEMS["O9-M1"].params)
     again.load(tmp_path / "a.search")
     assert search.round == again.round == 3 and again.decisions == search.decisions > 0
+
+
+def test_pairs_worked_in_groups_of_one_length_have_the_gradient_of_all_together() -> None:
+    """Orders of 15 to 60 minutes, in an odd number, so that the last group is smaller."""
+    market = Market(load_market("base", ["orders.horizon_minutes={15: 0.5, 30: 0.3, 60: 0.2}"]))
+    policy, numbers = policy_of(market, "additive"), 7 + np.arange(21)
+    estimates = [
+        parameter_noise_gradient(
+            EpisodeBatch(market, 2 * pairs, 1, in_half_spreads=True), policy, lambda: lambda b, obs: obs, 0.1,
+            np.random.default_rng(4), numbers,
+        )
+        for pairs in (21, 8)
+    ]  # fmt: skip
+    (together, decisions), (grouped, same_decisions) = estimates
+    assert decisions == same_decisions > 2 * 21 * 90
+    assert all(th.equal(a, b) for a, b in zip(together, grouped, strict=True))
+    assert any(bool((g != 0).any()) for g in together)

@@ -39,19 +39,22 @@ _STEPS_A_SEARCHED_ORDER = 30  # of PPO take as long as one order of the search
 
 
 def training_market(config: ExperimentConfig) -> MarketConfig:
-    """The market with the orders and the further classes of stocks that the experiment trains on."""
-    market, orders = with_extra_stocks(config), config.training.orders
+    """The market as the experiment trains on it: its own orders, venues and stocks, or those of `training`."""
+    market, orders = taught_market(config), config.training.orders
     return market if orders is None else market.model_copy(update={"orders": orders})
 
 
-def with_extra_stocks(config: ExperimentConfig) -> MarketConfig:
-    """The market with the classes of `training.extra_stocks`; its own share what probability those leave."""
-    extra, market = config.training.extra_stocks, config.market
-    if not extra:
+def taught_market(config: ExperimentConfig) -> MarketConfig:
+    """The market with the venues of `training.randomisation` and the classes of `training.extra_stocks`; its own
+    classes share what probability those leave."""
+    market, t = config.market, config.training
+    if t.randomisation is not None:
+        market = market.model_copy(update={"randomisation": t.randomisation})
+    if not t.extra_stocks:
         return market
-    left = 1.0 - sum(s.probability for s in extra)
+    left = 1.0 - sum(s.probability for s in t.extra_stocks)
     own = tuple(s.model_copy(update={"probability": left * s.probability}) for s in market.stocks)
-    return market.model_copy(update={"stocks": (*own, *extra)})
+    return market.model_copy(update={"stocks": (*own, *t.extra_stocks)})
 
 
 def make_ppo(config: ExperimentConfig, env: RoutingVecEnv, seed: int, tensorboard: Path | None) -> PPO:
@@ -252,7 +255,7 @@ def train(
             model.save(folder / "policy.zip")
         if config.agent.privileged == "none":
             router = router_of(load_policy(folder / "policy.zip"), config.agent)
-            write_ranges(folder, seen_ranges(Market(with_extra_stocks(config)), router, seed))
+            write_ranges(folder, seen_ranges(Market(taught_market(config)), router, seed))
         write_training_json(folder, config, seed, curve, done=True)
     return model, curve
 

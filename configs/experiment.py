@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .market import Frac, MarketConfig, Model, NonNegative, OrderConfig, Positive, StockConfig
+from .market import Frac, MarketConfig, Model, NonNegative, OrderConfig, Positive, RandomisationConfig, StockConfig
 
 Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -35,7 +35,7 @@ class SearchConfig(Model):
     """Policy search in pairs, a finishing stage of training (agents/policy_search.py)."""
 
     noise: Literal["scores", "parameters"] = "parameters"
-    rounds: Count = 80  # one step of the optimizer each
+    rounds: Count = 160  # one step of the optimizer each
     pairs: Count = 1024  # of orders a round, both of a pair on one tape
     start_std: Positive = 0.2  # of the noise, shrinking geometrically
     end_std: Positive = 0.1
@@ -69,6 +69,7 @@ class TrainingConfig(Model):
     validation_orders: Count = 500
     validations: Count = 10  # over the run; the best policy on the validation markets is kept
     orders: OrderConfig | None = None  # another order distribution for training; null: the market's
+    randomisation: RandomisationConfig | None = None  # other ranges of the venues in training; null: the market's
     extra_stocks: tuple[StockConfig, ...] = ()  # classes met in training alone, each with its probability
     threads: Count = 1  # of torch; one is fastest where seeds run side by side
 

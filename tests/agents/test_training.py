@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch as th
 from pydantic import ValidationError
@@ -18,10 +19,13 @@ from glasspool.agents.policies import load_policy
 from glasspool.agents.policy_search import PairedSearch
 from glasspool.agents.runs import write_config
 from glasspool.agents.runtime import AdditiveRuntime
-from glasspool.agents.training import Progress, train, training_market, with_extra_stocks
+from glasspool.agents.training import Progress, taught_market, train, training_market
 from glasspool.configs.errors import UserError
 from glasspool.configs.experiment import ExperimentConfig
 from glasspool.configs.loading import load_experiment
+from glasspool.configs.market import MarketConfig
+from glasspool.envs.market import Market
+from glasspool.envs.vector_env import EpisodeBatch
 
 COMMITTED = Path(__file__).parent / "tiny_run.json"
 PINNED = {
@@ -114,7 +118,24 @@ def test_further_classes_of_stocks_are_met_in_training_alone(tiny: ExperimentCon
         *((s.name, pytest.approx(0.8 * s.probability)) for s in tiny.market.stocks), ("pinned", 0.2),
     ]  # fmt: skip
     assert config.market == tiny.market
-    assert with_extra_stocks(tiny) is tiny.market
+    assert taught_market(tiny) is tiny.market
+
+
+def test_other_ranges_of_venues_are_met_in_training_alone(tiny: ExperimentConfig) -> None:
+    training = tiny.training.model_dump() | {"randomisation": {"supply_factor": [0.4, 10.0]}}
+    config = ExperimentConfig.model_validate(tiny.model_dump() | {"training": training})
+    for market in (training_market(config), taught_market(config)):
+        assert market.randomisation is not None and market.randomisation.supply_factor == (0.4, 10.0)
+        assert market.dark_pools == tiny.market.dark_pools
+    assert config.market == tiny.market
+
+    def supplies(of: MarketConfig) -> npt.NDArray[np.float64]:
+        rows = EpisodeBatch(Market(of), 200, 1)
+        rows.reset()
+        return np.asarray(rows.batch.venue["supply_frac"][:, -4:], float)
+
+    richest = max(pool.supply_frac for pool in tiny.market.dark_pools)
+    assert supplies(config.market).max() <= 2.5 * richest < supplies(training_market(config)).max()
 
 
 def test_further_classes_must_leave_room_for_the_market(tiny: ExperimentConfig) -> None:

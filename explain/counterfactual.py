@@ -59,10 +59,10 @@ LEVERS = (
           words="{route}'s measured fill rate had been {value} instead of {now}"),
     Lever("spread_bps", "log_spread_bps", 10,
           (("log_spread_bps", 1.0), ("log_spread_ratio", _LOG2_10), ("log_move_per_spread", -_LOG2_10)), "fee_hs",
-          words="the spread had been {value} bps instead of {now}"),
+          words="the spread, before rounding to ticks, had been {value} bps instead of {now}"),
     Lever("size_pct_adv", "log_pct_adv", 10,
           (("log_pct_adv", 1.0), ("log_participation_pct", 1.0), ("log_slice_lots", 1.0)),
-          words="the order had been {value} % of ADV instead of {now} %"),
+          words="the order had been {value} % of ADV instead of {now} %, its slices and its share of volume in step"),
     Lever("volatility_ratio", "log_vol_ratio", 2, (("log_vol_ratio", 1.0),),
           words="volatility had been {value} x normal instead of {now}"),
 )  # fmt: skip
@@ -88,7 +88,7 @@ class Flip:
         what = self.lever.words.format(route=self.route, value=self.value, now=self.now)
         if self.to == OTHER:
             return f"{self.leader} would have come first if {what}"
-        return f"it would have gone {self.to} ({self.leader} first) if {what}"
+        return f"the lead would have gone {self.to}, to {self.leader}, if {what}"
 
     def body(self) -> Body:
         return {

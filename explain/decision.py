@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..envs.controls import weights_from_scores
 from ..envs.features import GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES
 from .attribution import E9, PACE, Explanation, ScoreParts, Scorer, explain, margin_parts
-from .counterfactual import counterfactual
+from .counterfactual import Flip, counterfactual, observation_at
 from .facts import Body, Facts, Limits, Parent, is_dark, venue_of
 from .reasons import Story, reasons, sentence
 from .release import Release, child_body, children_of, controls, cuts_of, order_body
@@ -92,9 +92,20 @@ def decision_body(
         "margins": _margins(limits, d, open_routes, lit, story.rival), "exploration": False,
         "lit_alternative": lit_alternative, "reasons": reasons(story),
         "against": None if story.rival is None else limits.routes[story.rival],
-        "sentence": sentence(story), "counterfactual": None if flip is None else flip.text,
-        "flip": None if flip is None else flip.body(),
+        "sentence": sentence(story),
+        **({"counterfactual": None, "flip": None} if flip is None else _turned(scorer, limits, parent, facts, d, flip)),
     }  # fmt: skip
+
+
+def _turned(scorer: Scorer, limits: Limits, parent: Parent, facts: Facts, d: Decision, flip: Flip) -> Body:
+    """The turn in words and numbers, and the orders that would then have been sent."""
+    observation = observation_at(facts.observation, limits, flip.lever.name, flip.route, flip.value)
+    then = decide(scorer, limits, parent, replace(facts, observation=observation)).released
+    orders = {limits.routes[r]: n for r, n in enumerate(then.tolist()) if n}
+    told = ", ".join(f"{n:,} to {route}" for route, n in orders.items()) or "nothing"
+    same = np.array_equal(then, d.released)
+    sent = "the orders sent would have been the same" if same else f"sent would have been {told}"
+    return {"counterfactual": f"{flip.text}; {sent}", "flip": flip.body() | {"orders": orders}}
 
 
 def what_was_known(limits: Limits, parent: Parent, facts: Facts, policy_id: str) -> Body:

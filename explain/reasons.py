@@ -73,7 +73,10 @@ def _rival(limits: Limits, facts: Facts, explanation: Explanation, chosen: int |
 
 
 def reasons(story: Story) -> list[Body]:
-    """[{"code", "attr_e9", "features"}], the largest contribution to the lead first, at most MAX_REASONS."""
+    """[{"code", "attr_e9", "features"}], the largest contribution to the lead first, at most MAX_REASONS.
+
+    A code's contribution is that of all its features, those that spoke against the route included.
+    """
     masks = sorted(set(story.facts.masks) - {""})
     if story.chosen is None:
         return [_reason(mask, 0, []) for mask in masks]
@@ -88,12 +91,12 @@ def reasons(story: Story) -> list[Body]:
     by_code: dict[str, list[str]] = {}
     lead: dict[str, int] = {}
     for feature in FEATURES:
-        gain = mine[feature.name] - theirs[feature.name]
-        if gain > 0:
+        if gain := mine[feature.name] - theirs[feature.name]:
             code = _code(story, feature.name, feature.factor)
             by_code.setdefault(code, []).append(feature.name)
             lead[code] = lead.get(code, 0) + gain
-    best = sorted(lead, key=lambda code: -lead[code])[: max(0, MAX_REASONS - len(forced))]
+    spoke_for = sorted((code for code in lead if lead[code] > 0), key=lambda code: -lead[code])
+    best = spoke_for[: max(0, MAX_REASONS - len(forced))]
     return forced + [_reason(code, lead[code], by_code[code]) for code in best]
 
 
@@ -212,7 +215,7 @@ def sentence(story: Story) -> str:
     )
     if story.completing:
         return f"{start}: the last interval takes what is left of the order."
-    found = [(r, phrase(story, str(r["code"]))) for r in reasons(story)]
+    found = [(r, phrase(story, str(r["code"]), r["features"])) for r in reasons(story)]
     told = [text + (f" ({r['attr_e9'] / E9:+.3f})" if r["attr_e9"] else "") for r, text in found]
     mine = story.explanation.routes[story.chosen].score_e9 / E9
     if story.rival is None:
@@ -225,8 +228,8 @@ def sentence(story: Story) -> str:
     return f"{start}: {score}" + (f"; over that one: {'; '.join(told)}." if told else ".")
 
 
-def phrase(story: Story, code: str) -> str:
-    """A reason code in words, with this decision's numbers."""
+def phrase(story: Story, code: str, features: Sequence[str]) -> str:
+    """A reason code in words, with this decision's numbers; of a venue's record those of `features` alone."""
     facts, parent = story.facts, story.parent
     if code.startswith("SIZE_"):
         return f"the order is {100 * parent.ordered_shares / parent.adv_shares:.3g} % of ADV"
@@ -245,7 +248,7 @@ def phrase(story: Story, code: str) -> str:
         return f"imbalance {story.value('imbalance_signed'):+.2f} (+ = against us)"
     if code.startswith("MASKED_"):
         return f"dark is closed ({code})"
-    return _venue_phrase(story, code)
+    return _venue_phrase(story, code, features)
 
 
 _FEATURE_OF = {
@@ -253,7 +256,7 @@ _FEATURE_OF = {
 }  # fmt: skip
 
 
-def _venue_phrase(story: Story, code: str) -> str:
+def _venue_phrase(story: Story, code: str, features: Sequence[str]) -> str:
     about = _about(story, _FEATURE_OF.get(code, "markout_hs"))
     route = story.limits.routes[about]
     if code == "FEE_ADVANTAGE" and story.rival is not None:
@@ -265,10 +268,13 @@ def _venue_phrase(story: Story, code: str) -> str:
             return f"no recent visit to {route}"
         filled = 100 * story.value("last_filled_frac", about)
         return f"last visit to {route} {abs(30.0 * math.log(1.0 - age)):.0f} s ago, {filled:.0f} % filled"
-    rate = f"fill rate {story.facts.p_fill_ppm[about] / 1e4:.1f} %"
-    markout = f"10 s markout {story.value('markout_hs', about):+.2f} half spreads"
-    if code == "VENUE_SAMPLE_SMALL":
-        return f"{route} {markout} from only {_fills(story, about):,} fills"
-    if code == "VENUE_FILL_PROB_HIGH":
-        return f"{route} {rate}"
-    return f"{route} {markout}" if code == "VENUE_MARKOUT_OK" else f"{route} {rate}, {markout}"
+    told = []
+    if "log_fill_rate" in features:
+        told.append(f"fill rate {story.facts.p_fill_ppm[about] / 1e4:.1f} %")
+    if "markout_hs" in features:
+        told.append(f"10 s markout {story.value('markout_hs', about):+.2f} half spreads (- = adverse)")
+    if "log_evidence" in features:
+        told.append(f"{_fills(story, about):,} fills measured")
+    if "fee_hs" in features:
+        told.append(f"fee ${story.facts.fee_e6[about] / 1e6:.4f} a share")
+    return f"{route} {', '.join(told)}"

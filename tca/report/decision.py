@@ -12,6 +12,7 @@ from typing import Any
 from .words import number, percent
 
 Record = Mapping[str, Any]
+SHOWN_PARTS = 2  # of what told two routes apart, for and against
 SHOWN_STEPS = 9  # contributions drawn one by one; the rest is one bar, so that the sum stays exact
 
 REASON_WORDS = {
@@ -51,12 +52,18 @@ POLICY_WORDS = REASON_WORDS | {
     "VENUE_SAMPLE_SMALL": "what was measured after few fills",
     "VENUE_FILL_PROB_HIGH": "the fill rate",
     "VENUE_MARKOUT_OK": "the measured markout",
-    "VENUE_MIXED": "fill rate and markout",
+    "VENUE_MIXED": "the venue's record",
+    "VENUE_QUALITY_POOR": "the venue's record",
+    "VENUE_QUALITY_GOOD": "the venue's record",
     "VENUE_LAST_VISIT": "when the pool was last visited, and what it filled",
 }
 FEATURE_WORDS = {
-    "log_fill_rate": "fill rate", "markout_hs": "measured markout", "fee_hs": "fee",
-    "log_evidence": "number of fills behind the markout", "visit_age": "time since the last visit",
+    "time_left_frac": "time left", "remaining_frac": "shares left", "gap_frac": "shares behind schedule",
+    "log_due_slices": "slices due", "log_pct_adv": "size in ADV", "log_participation_pct": "share of the volume",
+    "log_slice_lots": "lots a slice", "log_spread_bps": "spread", "log_spread_ratio": "spread against the usual",
+    "log_adv_shares": "ADV", "log_vol_ratio": "volatility against the usual", "log_move_per_spread": "move a spread",
+    "imbalance_signed": "imbalance", "log_fill_rate": "fill rate", "markout_hs": "measured markout", "fee_hs": "fee",
+    "log_evidence": "number of fills measured", "visit_age": "time since the last visit",
     "last_filled_frac": "what the last visit filled",
 }  # fmt: skip
 DASH = "\N{EN DASH}"
@@ -136,9 +143,17 @@ def explain_decision(records: Sequence[Record], picked: Record, choice_rule: str
         candidates=_candidates(body),
         lit_alternative=_lit_rows(body),
         lit_shares=f"{(body.get('lit_alternative') or {}).get('shares', 0):,}",
-        counterfactual=str(body.get("counterfactual") or _no_turn(body)),
+        counterfactual=_turn(body),
         completes=_completes(body),
     )
+
+
+def _turn(body: Record) -> str:
+    """The nearest change of a measured quantity that another route would have led with; or why none is told."""
+    turn = str(body.get("counterfactual") or _no_turn(body))
+    if body.get("released") or body.get("fallback") or not _scored(body):
+        return turn
+    return f"a pace that asks for half a lot or more: nothing was sent because it asked for less. Of the routes, {turn}"
 
 
 def _no_turn(body: Record) -> str:
@@ -148,7 +163,7 @@ def _no_turn(body: Record) -> str:
     if not _scored(body):
         return "an open route"
     if body.get("last_slot"):
-        return "nothing that was measured: a control sends what is left in the last interval"
+        return "no score: in the last interval a control sends what is left, by the lit take with the lowest fee"
     return "no other value of one measured quantity within its range"
 
 
@@ -189,7 +204,8 @@ def _scores(body: Record) -> list[Score]:
     if not _scored(body):
         return []
     chosen, rival = _ranked(body)
-    scores = [_score("The policy's own choice, not sent" if body.get("fallback") else "Chosen", chosen)]
+    title = "Chosen" if body.get("released") else "Highest score, nothing sent"
+    scores = [_score("The policy's own choice, not sent" if body.get("fallback") else title, chosen)]
     if rival is not None:
         is_lit = str(rival["route"]).endswith((":take", ":post"))
         other = "other " if str(chosen["route"]).endswith((":take", ":post")) else ""
@@ -218,7 +234,7 @@ def _what(record: Record, parent: Record | None) -> str:
     order = f"order {body.get('parent_id')}"
     if parent is not None:
         side = str(parent.get("side", "")).replace("_", " ")
-        order = f"{order} ({side} {parent.get('ordered_shares', 0):,} {parent.get('symbol', 'shares')})"
+        order = f"{order} ({side} {parent.get('ordered_shares', 0):,} shares of {parent.get('symbol', 'a stock')})"
     left = body.get("remaining_shares")
     remaining = f", with {left:,} shares left" if isinstance(left, int) else ""
     who = "the rule-based SOR, in the policy's place," if body.get("fallback") else "the policy"
@@ -249,7 +265,10 @@ def _pace(body: Record) -> str:
         return f"The order was {where}."
     lo, hi, work = (f"{float(pace[k]):,.0f}" for k in ("lo_shares", "hi_shares", "work_shares"))
     band = f"of the {lo} to {hi} shares that its band allowed, the policy's pace asked for {work}"
-    return f"The order was {where}; {band}; orders go out in whole lots."
+    sent = sum(int(r.get("shares", 0)) for r in body.get("released", []))
+    if _completes(body):
+        return f"The order was {where}; {band}."
+    return f"The order was {where}; {band}; in whole lots, after the controls, {sent:,} went out."
 
 
 def _why(body: Record) -> str:
@@ -271,13 +290,15 @@ def _why(body: Record) -> str:
     if second is not None:
         text += f" against {number(second['score_e9'] / 1e9, 3)} for {second['route']}"
         if told := _over_the_runner_up(body):
-            text += f" (what told them apart: {told})"
+            text += f" ({told})"
     against = body.get("against")
     if reasons:
         over = ""
         if against and _kind(against) != _kind(chosen["route"]):
             over = f" over {against}, the best {_kind(against)} route,"
-        text += f". The largest contributions{over} were: {'; '.join(reasons)}"
+        text += f". What spoke most for it{over} was: {'; '.join(reasons)}"
+        if told := _parts(body, "against", -1):
+            text += f"; against it: {told}"
     return text + "."
 
 
@@ -286,11 +307,17 @@ def _kind(route: object) -> str:
 
 
 def _over_the_runner_up(body: Record) -> str:
-    """The three features that weighed most, for or against, in the lead over the second route."""
-    margin = next((m for m in body.get("margins", []) if "runner_up" in m.get("is", [])), None)
-    parts = sorted((margin or {}).get("feature_attr_e9", {}).items(), key=lambda item: -abs(item[1]))
-    told = [f"{FEATURE_WORDS.get(k, k)} {number(v / 1e9, 3, sign=True)}" for k, v in parts[:3] if v]
-    return ", ".join(told)
+    """What spoke most for and against the first route, held against the second."""
+    told = [(word, _parts(body, "runner_up", sign)) for word, sign in (("for it", 1), ("against it", -1))]
+    return "; ".join(f"{word}: {parts}" for word, parts in told if parts)
+
+
+def _parts(body: Record, rival: str, sign: int) -> str:
+    """The features that weighed most of one sign in the lead over a rival, at most SHOWN_PARTS of them."""
+    margin = next((m for m in body.get("margins", []) if rival in m.get("is", [])), None)
+    parts = sorted((margin or {}).get("feature_attr_e9", {}).items(), key=lambda item: -sign * item[1])
+    told = [f"{FEATURE_WORDS.get(k, k)} {number(v / 1e9, 3, sign=True)}" for k, v in parts if sign * v > 0]
+    return ", ".join(told[:SHOWN_PARTS])
 
 
 def _why_not_the_policy(body: Record) -> str:
@@ -324,15 +351,17 @@ def _baseline(body: Record) -> str:
         if body.get("fallback"):
             return f"The rule-based SOR sends nothing ({reasons})."
         return f"The rule-based SOR would have sent nothing ({reasons})." if baseline else ""
-    votes = f" with {number(baseline['votes'], 0, sign=True)} votes" if isinstance(baseline.get("votes"), int) else ""
+    votes = ""
+    if isinstance(baseline.get("votes"), int):  # of its factors for dark less those for lit
+        votes = f" with {number(baseline['votes'], 0, sign=True)} votes for dark"
     if body.get("fallback"):
         return f"It led with {baseline['top']}{votes} ({reasons})."
     if not _scored(body):
         return ""
     chosen, _ = _ranked(body)
     same = "the same route first" if baseline["top"] == chosen["route"] else "another route first"
-    work = f" in {float(baseline['work_shares']):,.0f} shares" if baseline.get("work_shares") else ""
-    return f"The rule-based SOR would have led with {baseline['top']}{work}{votes} ({reasons}): {same}."
+    work = f"worked {float(baseline['work_shares']):,.0f} shares, led by" if baseline.get("work_shares") else "led with"
+    return f"The rule-based SOR would have {work} {baseline['top']},{votes} ({reasons}): {same}."
 
 
 def _other_way(records: Sequence[Record], body: Record) -> str:
@@ -343,11 +372,11 @@ def _other_way(records: Sequence[Record], body: Record) -> str:
         return ""
     other, worth = found[0]["baseline"], found[0]["worth_e6"] / 1e6
     sent = ", ".join(f"{n:,} to {route}" for route, n in other["sent"].items()) or "nothing"
-    cheaper = "cheaper" if worth >= 0 else "dearer"
-    return (
-        f"On the same tape it would have sent {sent} and filled {other['filled_shares']:,}; the policy's way was "
-        f"${abs(worth):,.2f} {cheaper}, the shares that only one of them filled counted as taken later."
-    )
+    text = f"On the same tape it would have sent {sent} and filled {other['filled_shares']:,}; the policy's way "
+    if abs(worth) < 0.005:
+        return text + "came to the same cost."
+    cheaper = "cheaper" if worth > 0 else "dearer"
+    return text + f"was ${abs(worth):,.2f} {cheaper}, the shares that only one of them filled counted as taken later."
 
 
 def _controls(body: Record) -> list[str]:
@@ -358,9 +387,20 @@ def _controls(body: Record) -> list[str]:
                 f"Control {c.get('code')}: in the last interval all {c.get('limit'):,} shares that are left are sent."
             )
         elif c.get("outcome") != "fallback":
-            seen = f"{c.get('outcome')}: limit {c.get('limit')}, seen {c.get('seen')}"
-            told.append(f"Control {c.get('code')} stepped in ({seen}).")
+            told.append(f"Control {c.get('code')} stepped in: {_clipped(c)}.")
     return told or ([] if body.get("fallback") or "controls" not in body else ["No control changed the decision."])
+
+
+def _clipped(control: Record) -> str:
+    """What a control allowed, and what was asked for."""
+    limit, seen, route = control.get("limit"), control.get("seen"), control.get("route")
+    if control.get("code") == "MAX_DARK_FRAC":
+        return (
+            f"{seen:,} shares were meant for {route}, with room for {limit:,} more dark shares in this order, those of "
+            "other routes in this interval included"
+        )
+    asked = f"{seen:,} shares were meant for {route}" if route else f"{seen:,} shares were to be worked"
+    return f"{asked}, the limit is {limit:,}"
 
 
 def _outcome(children: Sequence[Record], fills: Mapping[str, Sequence[Record]]) -> str:

@@ -266,7 +266,9 @@ def test_the_sentence_holds_the_logged_numbers() -> None:
         f"Rest {shares['XQDA:rest']} of the {sum(shares.values())} shares sent now in XQDA: score 2.350 against 1.000 "
         "for XQLA:post, the best lit route"
     )
-    assert made["sentence"] == f"{start}; over that one: XQDA:rest 10 s markout -0.15 half spreads (+2.350)."
+    assert (
+        made["sentence"] == f"{start}; over that one: XQDA:rest 10 s markout -0.15 half spreads (- = adverse) (+2.350)."
+    )
 
 
 def test_the_lead_is_told_feature_by_feature() -> None:
@@ -297,8 +299,8 @@ def test_the_counterfactual_is_where_lit_takes_the_lead() -> None:
     masks = ("", "", "", "", "MASKED_LOCKED")
     made = body(scorer, facts(observation=observed(rest_markout_hs=-0.15), masks=masks))
     assert made["counterfactual"] == (
-        "it would have gone lit (XQLA:post first) if XQDA:rest's measured 10 s markout had been -1.1000 half spreads "
-        "instead of -0.15"
+        "the lead would have gone lit, to XQLA:post, if XQDA:rest's measured 10 s markout had been -1.1000 half spreads "
+        "instead of -0.15; the orders sent would have been the same"  # the scores are equal there
     )
     assert made["flip"]["before"] == "-1.0999"
     for value, leader in ((-1.1, POST), (-1.0999, REST)):
@@ -313,6 +315,19 @@ def test_a_lit_decision_says_what_would_have_sent_it_dark() -> None:
     assert (flip["to"], flip["lever"], flip["leader"]) == ("dark", "spread_bps", "XQDA:ping")
     assert float(flip["value"]) == pytest.approx(10.0, abs=0.011)
     assert flip["distance_ppm"] == pytest.approx(4e5, abs=300)
+
+
+def test_a_counterfactual_tells_the_orders_that_would_have_been_sent() -> None:
+    """The post leads the ping by 8 scores until the spread is wide, where the ping jumps to 8 more than the post."""
+    scorer = scorer_on("log_spread_bps", 3, -8.0, 8.0, post=0.0, take=-20.0, rest=-20.0)
+    scorer.table_e9[3, COLUMN["log_spread_bps"]] = np.rint(np.where(np.arange(9) < 8, -8.0, 8.0) * E9)
+    made = body(scorer, facts(observation=observed(log_spread_bps=0.2)))
+    sent = {r["route"]: r["shares"] for r in made["released"]}
+    then = made["flip"]["orders"]
+    assert sent == {"XQLA:post": 500}  # of 1,000, the most that a child may have
+    assert then == {"XQLA:post": 500, "XQDA:ping": 500}  # where they cross, half each
+    told = ", ".join(f"{n:,} to {route}" for route, n in then.items())
+    assert made["counterfactual"].endswith(f"; sent would have been {told}")
 
 
 def test_nothing_sends_dark_what_the_dark_cap_has_no_room_for() -> None:
@@ -332,7 +347,7 @@ def test_the_nearest_of_several_turns_is_told() -> None:
     seen = observed(log_vol_ratio=-1.0, rest_markout_hs=-0.75)
     made = body(scorer, facts(observation=seen, masks=masks))
     assert (made["flip"]["lever"], made["flip"]["value"]) == ("volatility_ratio", "1.000")
-    assert made["counterfactual"].endswith("if volatility had been 1.000 x normal instead of 0.5")
+    assert "if volatility had been 1.000 x normal instead of 0.5; " in made["counterfactual"]
 
 
 def test_where_nothing_crosses_from_lit_to_dark_the_turn_is_to_the_next_route() -> None:

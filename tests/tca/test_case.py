@@ -78,7 +78,7 @@ def test_the_last_interval_is_decided_by_a_control(tmp_path: Path) -> None:
     html = page(tmp_path, records)
     for text in (
         "a control sent 429 to XQLA:take: it was the last interval. The policy had proposed",
-        "all 429 shares that are left are sent", "nothing that was measured: a control sends",
+        "all 429 shares that are left are sent", "no score: in the last interval a control sends",
         "a control, which sends what is left in the last interval, in the place of policy",
     ):  # fmt: skip
         assert text in html, text

@@ -299,8 +299,8 @@ def test_the_counterfactual_is_where_lit_takes_the_lead() -> None:
     masks = ("", "", "", "", "MASKED_LOCKED")
     made = body(scorer, facts(observation=observed(rest_markout_hs=-0.15), masks=masks))
     assert made["counterfactual"] == (
-        "the lead would have gone lit, to XQLA:post, if XQDA:rest's measured 10 s markout had been -1.1000 half spreads "
-        "instead of -0.15; the orders sent would have been the same"  # the scores are equal there
+        "the lead would have gone lit, to XQLA:post, if XQDA:rest's measured 10 s markout had been -1.1000 half "
+        "spreads instead of -0.15; the orders sent would have been the same"  # the scores are equal there
     )
     assert made["flip"]["before"] == "-1.0999"
     for value, leader in ((-1.1, POST), (-1.0999, REST)):

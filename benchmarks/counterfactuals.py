@@ -22,12 +22,8 @@ WANTED = 10_000  # stated counterfactuals
 def main(folder: str, *logs: str) -> None:
     bundle = load_bundle(folder)
     redecider = Redecider(bundle)
-    decisions, told, turned, held = (
-        0,
-        Counter[tuple[str, str]](),
-        Counter[tuple[str, str]](),
-        Counter[tuple[str, str]](),
-    )
+    decisions = 0
+    told, turned, held, moved = (Counter[tuple[str, str]]() for _ in range(4))
     none: Counter[str] = Counter()
     far: dict[tuple[str, str], list[float]] = {}
     for redecider, record in ((r, record) for log in logs for r in [Redecider(bundle)] for record in read_log(log)):
@@ -46,6 +42,10 @@ def main(folder: str, *logs: str) -> None:
         told[key] += 1
         turned[key] += redecider.turned(body, flip["value"]) == flip["to"]
         held[key] += redecider.turned(body, flip["before"]) not in (flip["to"], None)
+        sent: Counter[str] = Counter()
+        for child in body["released"]:
+            sent[child["route"]] += child["shares"]
+        moved[key] += dict(sent) != flip["orders"]
         far.setdefault(key, []).append(flip["distance_ppm"] / 1e6)
         if told.total() == WANTED:
             break
@@ -54,11 +54,12 @@ def main(folder: str, *logs: str) -> None:
         f"`python benchmarks/counterfactuals.py BUNDLE LOG ...`: policy {bundle.policy_id} on {len(logs)} logs. "
         f"{decisions:,} decisions, {told.total():,} with a counterfactual; each was decided again in full with its one "
         "quantity at the stated value, and a step of its last digit nearer to what it was.", "",
-        "| would have gone | if changed | stated | turned when applied | not turned a step nearer | median distance |",
-        "|---|---|---:|---:|---:|---:|",
-        *(f"| {k[0]} | `{k[1]}` | {n:,} | {turned[k]:,} | {held[k]:,} | {np.median(far[k]):.3f} |"
+        "| would have gone | if changed | stated | turned when applied | not turned a step nearer | "
+        "other orders sent | median distance |",
+        "|---|---|---:|---:|---:|---:|---:|",
+        *(f"| {k[0]} | `{k[1]}` | {n:,} | {turned[k]:,} | {held[k]:,} | {moved[k]:,} | {np.median(far[k]):.3f} |"
           for k, n in sorted(told.items())),
-        f"| all | | {told.total():,} | {turned.total():,} | {held.total():,} | |", "",
+        f"| all | | {told.total():,} | {turned.total():,} | {held.total():,} | {moved.total():,} | |", "",
         "Distance: fraction of the feature's range. Without one: "
         + ", ".join(f"{n:,} ({why})" for why, n in none.items()) + ".",
     ]  # fmt: skip

@@ -7,7 +7,7 @@ export PATH="$PWD/.venv/bin:$PATH"
 : "${GLASSPOOL_DATA:?set it to the folder of the recorded days}"
 out=${1:-runs/results}
 for day in ibm_20131007 bac_20131007 aapl_20120621 amzn_20120621; do
-  glasspool evaluate "$out"/additive-s*/ --market "replay_$day" --episodes 1000 --seed 2000 --out "$out/replay-$day"
+  glasspool evaluate "$out"/additive-s*/ --market "replay_$day" --episodes 1000 --seed 7000 --out "$out/replay-$day"
 done
 glasspool train replay --seed 1 --out "$out/trained-on-a-day" >"$out/trained-on-a-day.log" 2>&1
 glasspool evaluate "$out/trained-on-a-day" --out "$out/replay-trained-on-a-day"

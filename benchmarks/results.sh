@@ -32,7 +32,7 @@ for label in $labels; do
   if [ "$label" = additive ]; then against=("${baselines[@]}"); fi
   runs=()
   for seed in $seeds; do runs+=("$out/$label-s$seed"); done
-  glasspool evaluate "${runs[@]}" "${against[@]/#/--against=}" --episodes "${EPISODES:-10000}" --seed "${TEST_SEED:-2000}" \
+  glasspool evaluate "${runs[@]}" "${against[@]/#/--against=}" --episodes "${EPISODES:-10000}" --seed "${TEST_SEED:-7000}" \
     --market base --out "$out/evaluation-$label"
   folders+=("$label=$out/evaluation-$label")
 done

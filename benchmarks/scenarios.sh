@@ -7,7 +7,7 @@ export PATH="$PWD/.venv/bin:$PATH"
 runs=${1:-runs/results}
 for market in volatile toxic thin one_tick wide_spread outage dark_drought leaky news_shock benign; do
   glasspool evaluate "$runs"/additive-s*/ --against rule_sor --against tuned_sor --against sor_strong --against vwap_lit \
-    --market "$market" --episodes 1000 --seed 2000 --out "$runs/scenario-$market"
+    --market "$market" --episodes 1000 --seed 7000 --out "$runs/scenario-$market"
 done
 {
   python benchmarks/scenarios_table.py "Policies trained on the base market, judged on the scenarios" \

@@ -9,7 +9,7 @@ folders=()
 for market in benchmarks/shifts/*.yaml ibm_2013 aapl_2012; do
   name=$(basename "$market" .yaml)
   glasspool evaluate "$out"/additive-s* --against rule_sor --against tuned_sor --against sor_strong --against vwap_lit \
-    --market "$market" --episodes "${EPISODES:-1000}" --seed 2000 --out "$out/shift-$name"
+    --market "$market" --episodes "${EPISODES:-1000}" --seed 7000 --out "$out/shift-$name"
   folders+=("$out/shift-$name")
 done
 python benchmarks/scenarios_table.py "Other pools, other mechanisms, other names" benchmarks/shifts.sh "${folders[@]}" \

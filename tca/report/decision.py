@@ -153,7 +153,9 @@ def _turn(body: Record) -> str:
     turn = str(body.get("counterfactual") or _no_turn(body))
     if body.get("released") or body.get("fallback") or not _scored(body):
         return turn
-    return f"a pace that asks for half a lot or more: nothing was sent because it asked for less. Of the routes, {turn}"
+    pace: Record = next((c for c in body.get("candidates", []) if c.get("route") == "pace"), {})
+    most = f" (its band ends at {float(pace['hi_shares']):,.0f} shares)" if pace.get("hi_shares") else ""
+    return f"a pace of half a lot or more{most}: nothing was sent because it asked for less. Of the routes, {turn}"
 
 
 def _no_turn(body: Record) -> str:
@@ -374,7 +376,7 @@ def _other_way(records: Sequence[Record], body: Record) -> str:
     sent = ", ".join(f"{n:,} to {route}" for route, n in other["sent"].items()) or "nothing"
     text = f"On the same tape it would have sent {sent} and filled {other['filled_shares']:,}; the policy's way "
     if abs(worth) < 0.005:
-        return text + "came to the same cost."
+        return text + ("came to the same cost." if other["filled_shares"] else "filled nothing either.")
     cheaper = "cheaper" if worth > 0 else "dearer"
     return text + f"was ${abs(worth):,.2f} {cheaper}, the shares that only one of them filled counted as taken later."
 

@@ -155,10 +155,10 @@ def counterfactual(story: Story, scorer: Scorer) -> Flip | None:
         pool = chosen if dark else across[0]
         if flip := _nearest(story, scorer, own, across, "lit" if dark else "dark", [pool]):
             return flip
-    if len(own) < 2:
+    if len(ranked) < 2:
         return None
     measured = [r for r in ranked[:2] if type_of(routes[r]) != TAKE]  # a take has no record to be different
-    return _nearest(story, scorer, [chosen], own[1:], OTHER, measured)
+    return _nearest(story, scorer, [chosen], ranked[1:], OTHER, measured)
 
 
 def _nearest(
@@ -254,12 +254,19 @@ class _Search:
                 continue
             decimals = max(places, 0)
             return Flip(
-                self.to, self.story.limits.routes[leader(told)], lever,
+                self._kind(leader(told)), self.story.limits.routes[leader(told)], lever,
                 None if route is None else self.story.limits.routes[route], f"{now:.6g}", f"{told:.{decimals}f}",
                 f"{before:.{decimals}f}" if before != now else repr(now),
                 abs(lever.coordinate(told) - start) / (f.high - f.low),
             )  # fmt: skip
         return None
+
+    def _kind(self, leader: int) -> str:
+        """What the turn is told as: where any other route may lead, it may still be one of the other kind."""
+        routes, chosen = self.story.limits.routes, self.own[0]
+        if self.to != OTHER or is_dark(routes[leader]) == is_dark(routes[chosen]):
+            return self.to
+        return "dark" if is_dark(routes[leader]) else "lit"
 
     def _turns(self, leader: Callable[[float], int], value: float, lever: Lever) -> bool:
         low, high = (lever.natural(x) for x in (_FEATURE[lever.feature].low, _FEATURE[lever.feature].high))

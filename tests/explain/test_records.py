@@ -350,6 +350,17 @@ def test_the_nearest_of_several_turns_is_told() -> None:
     assert "if volatility had been 1.000 x normal instead of 0.5; " in made["counterfactual"]
 
 
+def test_a_route_of_the_other_kind_that_leads_first_is_not_stepped_over() -> None:
+    """Nothing of the pool itself turns the decision; as the post's fill rate falls the rest leads (2.0) before the take
+    does (1.5): at 10^-1."""
+    scorer = scorer_on("log_fill_rate", 2, 0.0, 3.0, take=1.5, ping=-9.0, rest=2.0)
+    flip = body(scorer, facts(observation=observed()))["flip"]
+    assert (flip["to"], flip["leader"], flip["lever"], flip["route"]) == (
+        "dark", "XQDA:rest", "fill_rate_frac", "XQLA:post",
+    )  # fmt: skip
+    assert float(flip["value"]) == pytest.approx(0.1, rel=2e-3)
+
+
 def test_where_nothing_crosses_from_lit_to_dark_the_turn_is_to_the_next_route() -> None:
     """The post scores its fill rate's 0 to 3, the take 1.5: they meet in the middle of the range, at 10^-1.5."""
     scorer = scorer_on("log_fill_rate", 2, 0.0, 3.0, take=1.5, ping=-9.0, rest=-9.0)

@@ -19,6 +19,8 @@ def model_card(
     stocks = ", ".join(s.name for s in market.stocks)
     if config.training.extra_stocks:
         stocks += f" (in training also {', '.join(s.name for s in config.training.extra_stocks)})"
+    wider = " Venues of training were drawn from ranges of its own (`training.randomisation` in config.yaml)."
+    wider = wider if config.training.randomisation else ""
     venues = ", ".join(v.name for v in market.lit_venues)
     pools = ", ".join(market.dark_slots or [p.name for p in market.dark_pools]) or "none"
     horizons = (config.training.orders or market.orders).horizon_minutes
@@ -33,7 +35,7 @@ def model_card(
         "review. The policy has seen a simulator only.", "",
         "## Data",
         f"Market `{market.name}`: {prices}. Stocks: {stocks}. Lit venues: {venues}. Dark venues: {pools}. "
-        f"Intervals of {market.interval_s:g} s; orders of {', '.join(f'{h:g}' for h in sorted(horizons))} minutes.", "",
+        f"Intervals of {market.interval_s:g} s; orders of {', '.join(f'{h:g}' for h in sorted(horizons))} minutes.{wider}", "",
         "## Model",
         _form(runtime, config), "",
         "## Training",

@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +45,8 @@ def compare(
     """Run everything; returns the baselines by name, and the learned policies' results, one a training seed.
 
     Routers run side by side, a thread a core: compiled code lets go of the interpreter's lock, and no router's result
-    depends on another. `progress(name, parents done, of)` is called from those threads.
+    depends on another (a user's own module must be able to take calls of several routers at once).
+    `progress(name, parents done, of)` is called from those threads.
     """
     items: list[tuple[str, Router]] = [(f"{POOLED} (seed {item.seed})", item.router) for item in learned]
     items += [(router.name, router) for router in baselines]
@@ -61,9 +62,12 @@ def compare(
 
         return run_router(market, router, orders, seed, stream, fills_orders=fills_orders, after_chunk=count)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(cores) as pool:
         futures = [pool.submit(run, name, router) for name, router in items]
         try:
+            for future in as_completed(futures):
+                future.result()
             results = [future.result() for future in futures]
         except BaseException:  # one router's error or Ctrl-C ends all at their next chunk
             stop.set()

@@ -35,7 +35,8 @@ def model_card(
         "review. The policy has seen a simulator only.", "",
         "## Data",
         f"Market `{market.name}`: {prices}. Stocks: {stocks}. Lit venues: {venues}. Dark venues: {pools}. "
-        f"Intervals of {market.interval_s:g} s; orders of {', '.join(f'{h:g}' for h in sorted(horizons))} minutes.{wider}", "",
+        f"Intervals of {market.interval_s:g} s; orders of {', '.join(f'{h:g}' for h in sorted(horizons))} minutes."
+        + wider, "",
         "## Model",
         _form(runtime, config), "",
         "## Training",
@@ -116,8 +117,10 @@ def _outcomes(evaluation: dict[str, Any]) -> list[str]:
     if not comparisons:
         return ["Not evaluated: no evaluation.json lay in the run folder when the bundle was made."]
     lines = [
-        f"{evaluation.get('episodes')} held-out parents of market `{evaluation.get('market')}`, paired; difference "
-        "router minus baseline, negative is cheaper.", "",
+        f"{evaluation.get('episodes')} held-out parents of market `{evaluation.get('market')}`, test seed "
+        f"{evaluation.get('test_seed')}, paired; difference router minus baseline, negative is cheaper. The "
+        "interval is over parents, of this one training seed. `tuned_sor` and `sor_strong` are tuned on market `base`, whichever "
+        "this one is.", "",
         "| router | baseline | metric | difference bps | 95 % interval |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for c in comparisons:

@@ -45,7 +45,7 @@ def main(folder: str, *logs: str) -> None:
         sent: Counter[str] = Counter()
         for child in body["released"]:
             sent[child["route"]] += child["shares"]
-        moved[key] += dict(sent) != flip["orders"]
+        moved[key] += flip["orders"] is not None and dict(sent) != flip["orders"]
         far.setdefault(key, []).append(flip["distance_ppm"] / 1e6)
         if told.total() == WANTED:
             break
@@ -60,7 +60,8 @@ def main(folder: str, *logs: str) -> None:
         *(f"| {k[0]} | `{k[1]}` | {n:,} | {turned[k]:,} | {held[k]:,} | {moved[k]:,} | {np.median(far[k]):.3f} |"
           for k, n in sorted(told.items())),
         f"| all | | {told.total():,} | {turned.total():,} | {held.total():,} | {moved.total():,} | |", "",
-        "Distance: fraction of the feature's range. Without one: "
+        "Other orders sent: of those whose orders are told (of another size they are not: its schedule would be "
+        "another too). Distance: fraction of the feature's range. Without one: "
         + ", ".join(f"{n:,} ({why})" for why, n in none.items()) + ".",
     ]  # fmt: skip
     Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -4,7 +4,7 @@
 
 DESKS desks work one half-hour order after another on the scenario `benign`, whose four pools keep their names and their
 quality; each desk's scorecards go on from order to order: a history of HISTORY fills a pool, then every fill of its
-own. From order FROM on, the pool to which the router had sent most meets the most toxic flow that `base`
+own (but those not known yet at an order's end). From order FROM on, the pool POOL meets the most toxic flow that `base`
 draws. Nobody is told; only a desk's own markouts show it. Every router meets the same orders and tapes.
 """
 
@@ -30,6 +30,8 @@ from glasspool.envs.state import Batch
 
 DESKS, ORDERS, FROM, SEED = 200, 170, 20, 5_000
 HISTORIES = (200, 2_000)
+POOL = "midpoint"  # the richest
+LEAST_SHARE = 0.01  # before the change: less than that has nothing to halve
 TOXIC = {"kappa_fast": 2.4, "kappa_slow": 0.43}  # the most that `base` draws
 KNOWN = ("attempts", "filled", "markouts", "markout_hs_sum")
 Floats = NDArray[np.float64]
@@ -85,12 +87,14 @@ def play(router: Router, history: int, toxic_pool: str | None) -> tuple[Floats, 
     return shares, cost
 
 
-def halved_after(share: Floats) -> int | None:
-    """Orders since the change until the share (mean of 5 orders) is half that of the 10 before; None: never."""
+def halved_after(share: Floats) -> str:
+    """Orders since the change until the share (mean of 5 orders) is half that of the 10 before; never; or a dash."""
     before = share[FROM - 10 : FROM].mean()
+    if before < LEAST_SHARE:
+        return "\N{EN DASH}"
     smooth = np.convolve(share[FROM:], np.full(5, 0.2), mode="valid")
     reached = np.flatnonzero(smooth <= 0.5 * before)
-    return int(reached[0]) + 5 if reached.size else None
+    return str(int(reached[0]) + 5) if reached.size else f"not in {ORDERS - FROM}"
 
 
 def main() -> None:
@@ -105,21 +109,22 @@ def main() -> None:
     where = f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}"
     about = " ".join((__doc__ or "").split("\n\n")[2].split())
     print("# A pool that turns toxic\n")
-    print(f"`python benchmarks/degraded_pool.py`, seed {SEED}, {where}. {about}".replace("DESKS", str(DESKS)) + "\n")
-    print("| history, fills | router | pool | its share of the order before | orders until halved | share at the end | "
+    values = {"DESKS": DESKS, "FROM": FROM, "HISTORY": " or ".join(f"{h:,}" for h in HISTORIES), "POOL": POOL}
+    for name, value in values.items():
+        about = about.replace(name, str(value))
+    print(f"`python benchmarks/degraded_pool.py`, seed {SEED}, {where}. {about}\n")
+    print("| history, fills | router | the pool's share of the order before | orders until halved | share at the end | "
           "cost before, hs | first 10 after | last 10 | last 10, pool unchanged |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     names = sorted(pool.name for pool in desk_market().dark_pools)  # the order of venues in a market
     for history in HISTORIES:
         for router in routers:
-            calm, calm_cost = play(router, history, None)
-            pool = int(calm[FROM - 10 : FROM].sum(axis=0).argmax())
-            shares, cost = play(router, history, names[pool])
-            share = shares[:, pool]
-            halved = halved_after(share)
+            _, calm_cost = play(router, history, None)
+            shares, cost = play(router, history, POOL)
+            share = shares[:, names.index(POOL)]
             print(
-                f"| {history:,} | {router.name} | {names[pool]} | {share[FROM - 10 : FROM].mean():.1%} | "
-                f"{halved if halved is not None else f'not in {ORDERS - FROM}'} | {share[-10:].mean():.1%} | "
+                f"| {history:,} | {router.name} | {share[FROM - 10 : FROM].mean():.1%} | {halved_after(share)} | "
+                f"{share[-10:].mean():.1%} | "
                 f"{cost[FROM - 10 : FROM].mean():.3f} | {cost[FROM : FROM + 10].mean():.3f} | "
                 f"{cost[-10:].mean():.3f} | {calm_cost[-10:].mean():.3f} |",
                 flush=True,

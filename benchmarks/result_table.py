@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from glasspool.configs.loading import load_market
 from glasspool.tca.statistics import Interval, paired_interval, tail_mean
 
 Floats = NDArray[np.float64]
@@ -62,17 +63,57 @@ def difference(a: pd.DataFrame, b: pd.DataFrame, column: str = "vwap_slippage_bp
     return paired_interval(rows(a, column) - rows(b, column), seed=0)
 
 
-def tail_difference(a: pd.DataFrame, b: pd.DataFrame) -> tuple[float, float, float]:
-    """Worst 5 % of a minus that of b in bps, mean over seeds, with a 95 % bootstrap interval over parents."""
-    x, y = rows(a, "vwap_slippage_bps"), rows(b, "vwap_slippage_bps")
+def tail_difference(a: pd.DataFrame, b: pd.DataFrame, unit: str = "bps") -> tuple[float, float, float]:
+    """Worst 5 % of a minus that of b, mean over seeds, with a 95 % bootstrap interval over seeds and parents."""
+    x, y = rows(a, f"vwap_slippage_{unit}"), rows(b, f"vwap_slippage_{unit}")
     rng = np.random.default_rng(0)
 
-    def gap(picked: NDArray[np.int64]) -> float:
-        return float(np.mean([tail_mean(v[picked]) for v in x]) - np.mean([tail_mean(v[picked]) for v in y]))
+    def gap(seeds: NDArray[np.int64], picked: NDArray[np.int64]) -> float:
+        mine = np.mean([tail_mean(x[i][picked]) for i in seeds])
+        return float(mine - np.mean([tail_mean(v[picked]) for v in y]))
 
-    n = x.shape[1]
-    lo, hi = np.quantile([gap(rng.integers(0, n, n)) for _ in range(TAIL_DRAWS)], [0.025, 0.975])
-    return gap(np.arange(n)), float(lo), float(hi)
+    k, n = x.shape
+    draws = [gap(rng.integers(0, k, k), rng.integers(0, n, n)) for _ in range(TAIL_DRAWS)]
+    lo, hi = np.quantile(draws, [0.025, 0.975])
+    return gap(np.arange(k), np.arange(n)), float(lo), float(hi)
+
+
+def weighted(routers: dict[str, pd.DataFrame], market: str) -> list[str]:
+    """The additive policy minus each SOR, every parent alike, by its shares, and by its notional."""
+    prices = {stock.name: stock.price_usd for stock in load_market(market).stocks}
+    ours = routers["additive"]
+    one = routers["sor_strong"].sort_values("episode")
+    shares = one["ordered_shares"].to_numpy(float)
+    notional = shares * one["stock"].map(prices).to_numpy(float)
+    out = [line(["parents weighted by", *(f"minus {n}, bps" for n in LADDER[:3])]), line(["---"] * 4)]
+    for name, weight in (("parent", np.ones(len(one))), ("shares", shares), ("notional", notional)):
+        w = weight / weight.mean()
+        cells = []
+        for router in LADDER[:3]:
+            gap = rows(ours, "vwap_slippage_bps") - rows(routers[router], "vwap_slippage_bps")
+            cells.append(shown(paired_interval(gap * w, seed=0)))
+        out.append(line([name, *cells]))
+    return out
+
+
+def grid(routers: dict[str, pd.DataFrame]) -> list[str]:
+    """The additive policy minus sor_strong in each class at each length, bps, with the cell's share of all shares."""
+    ours, strong = routers["additive"], routers["sor_strong"]
+    lengths, total = sorted(strong["horizon_s"].unique()), strong["ordered_shares"].sum()
+    out = [line(["class", *(f"{x / 60:g} minutes" for x in lengths)]), line(["---"] * (1 + len(lengths)))]
+    for stock in sorted(strong["stock"].unique()):
+        cells = []
+        for length in lengths:
+            mine, theirs = (f[(f["stock"] == stock) & (f["horizon_s"] == length)] for f in (ours, strong))
+            part = theirs["ordered_shares"].sum() / total
+            cells.append(f"{shown(difference(mine, theirs))}; {part:.1%} of shares")
+        out.append(line([str(stock), *cells]))
+    return out
+
+
+def of_shares(parents: pd.DataFrame, kind: str) -> float:
+    """Share of all shares that went `kind`; the mean over parents counts a small order as a large one."""
+    return float((parents[f"{kind}_frac"] * parents["ordered_shares"]).sum() / parents["ordered_shares"].sum())
 
 
 def shown(i: Interval) -> str:
@@ -85,7 +126,7 @@ def line(cells: list[str]) -> str:
 
 def costs(routers: dict[str, pd.DataFrame]) -> list[str]:
     head = ["router", "seeds", "slippage, bps", "affected VWAP, bps", "half spreads", "sd, bps", "worst 5 %, bps"]
-    head += ["dark", *(f"{g}, bps" for g in GROUPS)]
+    head += ["dark, mean of parents", "dark / post / take of all shares", *(f"{g}, bps" for g in GROUPS)]
     out = [line(head), line(["---"] * len(head))]
     order = sorted(routers, key=lambda n: float(rows(routers[n], "vwap_slippage_bps").mean()))
     for name in order:
@@ -96,6 +137,7 @@ def costs(routers: dict[str, pd.DataFrame]) -> list[str]:
             name, str(len(bps)), f"{bps.mean():.3f}", f"{rows(p, 'vwap_affected_bps').mean():.3f}",
             f"{rows(p, 'vwap_slippage_hs').mean():.3f}", f"{bps.std(axis=1, ddof=1).mean():.1f}",
             f"{np.mean([tail_mean(x) for x in bps]):.1f}", f"{rows(p, 'dark_frac').mean():.1%}",
+            " / ".join(f"{of_shares(p, kind):.1%}" for kind in ("dark", "post", "take")),
             *(f"{x:+.3f}" for x in parts),
         ]))  # fmt: skip
     return out
@@ -154,8 +196,12 @@ def verdicts(routers: dict[str, pd.DataFrame]) -> list[str]:
     checks: list[tuple[str, bool | None, str]] = [
         ("beats every baseline, interval below 0", worst.hi < 0, f"nearest: {name}, {shown(worst)} bps")
     ]
-    tail = tail_difference(ours, routers["sor_strong"])
-    told = f"{tail[0]:+.2f} [{tail[1]:+.2f}, {tail[2]:+.2f}] bps"
+    tails = {
+        (name, unit): tail_difference(ours, routers[name], unit)
+        for name, unit in (("sor_strong", "bps"), ("sor_strong", "hs"), ("tuned_sor", "bps"), ("rule_sor", "bps"))
+    }
+    told = "; ".join(f"{n}: {x:+.2f} [{lo:+.2f}, {hi:+.2f}] {u}" for (n, u), (x, lo, hi) in tails.items())
+    tail = tails["sor_strong", "bps"]
     checks.append(("its worst 5 % is not dearer than sor_strong's", tail[2] < 0 or tail[0] <= 0, told))
     missing = "not measured"
     asked = "routes better: routing only beats sor_strong"
@@ -209,6 +255,8 @@ def main() -> None:
     print("\n".join(f"- {b}" for b in bounds))
     print("\n## Against sor_strong, by class of stock and by horizon\n\nEach interval alone, without a correction for "
           "their number.\n\n" + "\n".join(breakdown(routers)))  # fmt: skip
+    print("\n## Weighted\n\n" + "\n".join(weighted(routers, market)))
+    print("\n## Against sor_strong, each class at each length\n\n" + "\n".join(grid(routers)))
     print("\n## The additive policy against every router\n\n" + line(["router", "additive minus router, bps"]) + "\n"
           + line(["---"] * 2))  # fmt: skip
     for name in routers:

@@ -22,7 +22,7 @@ def interval(pair: list[float]) -> str:
 
 
 def verdict(ci95: list[float]) -> str:
-    return "cheaper" if ci95[1] < 0 else "dearer" if ci95[0] > 0 else "inconclusive"
+    return "cheaper that day" if ci95[1] < 0 else "dearer that day" if ci95[0] > 0 else "inconclusive"
 
 
 def detectable(ci95: list[float]) -> float:

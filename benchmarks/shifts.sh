@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 out=${1:-runs/results}
 folders=()
-for market in benchmarks/shifts/*.yaml ibm_2013 aapl_2012; do
+for market in benchmarks/shifts/*.yaml ibm_2013 aapl_2012 bac_2013 amzn_2012 aig_2013; do
   name=$(basename "$market" .yaml)
   glasspool evaluate "$out"/additive-s* --against rule_sor --against tuned_sor --against sor_strong --against vwap_lit \
     --market "$market" --episodes "${EPISODES:-1000}" --seed 7000 --out "$out/shift-$name"

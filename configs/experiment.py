@@ -69,7 +69,7 @@ class TrainingConfig(Model):
     validation_orders: Count = 500
     validations: Count = 10  # over the run; the best policy on the validation markets is kept
     orders: OrderConfig | None = None  # another order distribution for training; null: the market's
-    randomisation: RandomisationConfig | None = None  # other ranges of the venues in training; null: the market's
+    randomisation: RandomisationConfig | None = None  # all ranges of the venues in training; null: the market's
     extra_stocks: tuple[StockConfig, ...] = ()  # classes met in training alone, each with its probability
     threads: Count = 1  # of torch; one is fastest where seeds run side by side
 

@@ -98,7 +98,12 @@ def decision_body(
 
 
 def _turned(scorer: Scorer, limits: Limits, parent: Parent, facts: Facts, d: Decision, flip: Flip) -> Body:
-    """The turn in words and numbers, and the orders that would then have been sent."""
+    """The turn in words and numbers, and the orders that would then have been sent.
+
+    None are told where the order itself would have been another: its schedule, band and dark cap would be too.
+    """
+    if flip.lever.name == "size_pct_adv":
+        return {"counterfactual": flip.text, "flip": flip.body() | {"orders": None}}
     observation = observation_at(facts.observation, limits, flip.lever.name, flip.route, flip.value)
     then = decide(scorer, limits, parent, replace(facts, observation=observation)).released
     orders = {limits.routes[r]: n for r, n in enumerate(then.tolist()) if n}

@@ -119,8 +119,8 @@ def _outcomes(evaluation: dict[str, Any]) -> list[str]:
     lines = [
         f"{evaluation.get('episodes')} held-out parents of market `{evaluation.get('market')}`, test seed "
         f"{evaluation.get('test_seed')}, paired; difference router minus baseline, negative is cheaper. The "
-        "interval is over parents, of this one training seed. `tuned_sor` and `sor_strong` are tuned on market `base`, whichever "
-        "this one is.", "",
+        "interval is over parents, of this one training seed. `tuned_sor` and `sor_strong` are tuned on market `base`, "
+        "whichever this one is.", "",
         "| router | baseline | metric | difference bps | 95 % interval |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for c in comparisons:

@@ -149,7 +149,7 @@ def put(data: Any, place: list[int], value: Any) -> None:
 values = st.sampled_from(
     [..., None, True, -1, 0, 10**30, 10**16, 1.5, float("nan"), "", "x", "nan", "9" * 5_000, [], {}, [[]],
      {"a": 1}, "../../etc/passwd"]
-)  # fmt: skip
+).map(copy.deepcopy)  # fmt: skip  # a fresh one each time: what one example changes, the next must not meet
 places = st.lists(st.integers(0, 40), min_size=1, max_size=6)
 
 

@@ -160,7 +160,10 @@ def explain(
         return
     path = jobs.explain_job(bundle, market=market, orders=orders, seed=seed, out=out)
     again = f" --bundle {bundle}" if (bundle / "manifest.json").is_file() else ""
-    typer.echo(f"log: {path}\ncheck it: glasspool audit verify {path}{again}")
+    typer.echo(
+        f"log: {path}\ncheck it: glasspool audit verify {path}{again}\n"
+        f"one decision as a page: glasspool audit show {path} P-0-0000 --out case.html"
+    )
 
 
 @app.command()

@@ -12,8 +12,9 @@ from typing import Any
 from glasspool.tca.statistics import minimum_detectable_effect
 
 NOTES = """Price paths, spreads and volumes are recorded; **dark fills and fills of posts are simulated**. Parents of
-one block of a date are one cluster, and all blocks of a day are one date: one day says little. Detectable: the smallest
-true difference that these parents would have shown in four of five cases. Fallback: decisions left to the rule SOR.
+one block of a date are one cluster, so intervals are over blocks within a day and say nothing of other days.
+Detectable: the smallest true difference that these parents would have shown in four of five cases. Fallback: decisions
+left to the rule SOR.
 """
 
 

@@ -231,3 +231,16 @@ def test_json_through_a_link_or_into_a_pipe_does_not_replace_it(tmp_path: Path) 
     finally:
         os.close(reader)
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [(["evaluate", "rul_sor"], "rule_sor"), (["evaluate", "rule_sor", "--market", "bsae"], "base"),
+     (["train", "defualt"], "default")],
+)  # fmt: skip
+def test_a_misspelt_name_is_met_with_the_nearest(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2 and f"Did you mean {meant!r}?" in capsys.readouterr().err

@@ -10,16 +10,24 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from ..configs.errors import UserError
 from ..configs.loading import find_config, load_market
 from ..configs.market import DarkPoolConfig, MarketConfig, StockConfig
 from ..envs.calibration_run import write_whole
-from ..tca.fills import Fills, read_fills
+from ..tca.fill_cells import HORIZONS_S, Faults
+from ..tca.fills import UNKNOWN, Fills, read_fills
 from ..tca.pool_fit import PoolFit, fit_pools, fitted_pool
 from ..tca.venue_estimates import Estimate, VenueEstimates, venue_estimates
 
 COLUMNS = ("venue", "what", "value", "lo", "hi", "n", "parents", "market")
+# What no stock has shown: numbers beyond are slips of the file, and a fit to them would be nonsense without a word.
+MAX_SHARES = 10**9  # as in recorded days
+MAX_PRICE_USD = 10_000_000
+MAX_FEE_USD = 1.0  # a share; access fees are capped at $0.003, commissions are cents
+FIRST_YEAR, LAST_YEAR = 1990, 2099
+_YEAR_NS = int(365.2425 * 86_400e9)
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CSV = ("statistic", "target", "tolerance", "achieved", "error", "holds", "standing")
 _UNITS = {"fill rate, orders": "frac", "fill rate, shares": "frac", "supply_frac": "share of volume",
@@ -42,7 +50,7 @@ def add_own_fills(path: Path, out: Path, *, base: str, fitted: Path | None, symb
     """Fit the pools of a market to own fills and write it to `out`, its table to `<stem>_fit.csv`.
 
     Args:
-        path: the fills, by the contract of docs/data.md.
+        path: the fills, by the contract and within the limits of docs/data.md.
         out: market YAML.
         base: market that lends what fills cannot tell, where `fitted` is None.
         fitted: a market that was just calibrated on the tape; its text is kept, its pools are replaced.
@@ -51,7 +59,7 @@ def add_own_fills(path: Path, out: Path, *, base: str, fitted: Path | None, symb
     Raises:
         UserError: the file breaks a rule, holds no dark venue, or a place cannot be written to.
     """
-    fills = _one_name(read_fills(path), path, symbol)
+    fills = _one_name(read_own_fills(path), path, symbol)
     both = np.intersect1d(fills.venue[fills.dark], fills.venue[~fills.dark])
     if both.size:
         name = str(fills.names["venue"][both[0]])
@@ -72,6 +80,46 @@ def add_own_fills(path: Path, out: Path, *, base: str, fitted: Path | None, symb
     before = files[1].read_text() if fitted is not None else ",".join(_CSV) + "\n"
     write_whole({out: text, files[1]: before + _csv(table)})
     return OwnFills(table, load_market(str(out)), stock.name, fills.warnings, files)
+
+
+def read_own_fills(path: Path) -> Fills:
+    """A fills file whose numbers a market could have made.
+
+    Raises:
+        UserError: a broken rule of the contract, or a number that is no share count, price, fee or date of a stock.
+    """
+    fills = read_fills(path)
+    price, mid2 = fills.price_e6, fills.mid2_e6
+    faults = Faults(path)
+
+    def limit(
+        column: str, values: NDArray[np.int64], bad: NDArray[np.bool_], rule: str, mend: str, unit: float = 1e6
+    ) -> None:
+        if (rows := np.flatnonzero(bad)).size:
+            i = rows[np.argmin(fills.row[rows])]
+            faults.add(column, rule, mend, int(fills.row[i]), f"{values[i] / unit:.15g}", rows.size)
+
+    for column, count in (("shares", fills.shares), ("routed_shares", fills.routed_shares)):
+        limit(column, count, count > MAX_SHARES, f"is above {MAX_SHARES:,} shares", "Correct the size", 1)
+    for column, dollars in (("price", price), ("bid", fills.bid_e6), ("ask", fills.ask_e6)):
+        limit(column, dollars, dollars > MAX_PRICE_USD * 1e6, f"is above ${MAX_PRICE_USD:,}", "Correct the price")
+    fee = fills.fee_e6
+    limit("fee_per_share", fee, (fee != UNKNOWN) & (np.abs(fee) > MAX_FEE_USD * 1e6),
+          f"is more than ${MAX_FEE_USD:g} a share", "Give dollars a share")  # fmt: skip
+    quoted, rule, mend = mid2 > 0, "is not between half and twice the quote's mid", "Correct it, or the quote"
+    for column, dollars in (("price", price), *((_mid_column(h), mids) for h, mids in fills.mid_after_e6.items())):
+        far = (dollars != UNKNOWN) & (dollars > 0) & quoted & ((4 * dollars < mid2) | (dollars > mid2))
+        limit(column, dollars, far, rule, mend)
+    for column, ts in (("ts", fills.ts_ns), ("recv_ts", fills.recv_ts_ns)):
+        year = 1970 + ts // _YEAR_NS
+        limit(column, year, (ts != UNKNOWN) & ((year < FIRST_YEAR) | (year > LAST_YEAR)),
+              f"is not a year from {FIRST_YEAR} to {LAST_YEAR}", "Correct the date", 1)  # fmt: skip
+    faults.refuse()
+    return fills
+
+
+def _mid_column(horizon_s: float) -> str:
+    return next(name for name, h in HORIZONS_S.items() if h == horizon_s)
 
 
 def _one_name(fills: Fills, path: Path, symbol: str | None) -> Fills:
@@ -223,4 +271,4 @@ def _csv(rows: list[dict[str, str | float | int | None]]) -> str:
     return text.getvalue()
 
 
-__all__ = ["COLUMNS", "OwnFills", "add_own_fills", "nearest_class"]
+__all__ = ["COLUMNS", "OwnFills", "add_own_fills", "nearest_class", "read_own_fills"]

@@ -91,13 +91,13 @@ def read_volume_table(path: Path | str) -> tuple[tuple[str, ...], FloatArray]:
     table = _read_text(path)
     if table.columns[0] != "bin_start" or table.shape[1] < 2:
         raise UserError(
-            f"{path.name} row 1: the header starts with {table.columns[0]!r}, but a volume table has bin_start and "
+            f"{path} row 1: the header starts with {table.columns[0]!r}, but a volume table has bin_start and "
             "a column a day. Name the columns so."
         )
     starts = _minutes_of_day(path, table["bin_start"], "bin_start")
     n_bins = len(table)
     if n_bins not in _TABLE_BINS:
-        raise UserError(f"{path.name}: {n_bins} bins, but the session has 13, 26, 78 or 390 equal ones. Complete it.")
+        raise UserError(f"{path}: {n_bins} bins, but the session has 13, 26, 78 or 390 equal ones. Complete it.")
     expected = _OPEN_MIN + np.arange(n_bins) * (390 // n_bins)
     _refuse(path, "bin_start", table["bin_start"], starts != expected, f"must follow each other every {390 // n_bins} "
             "minutes from 09:30")  # fmt: skip
@@ -106,7 +106,7 @@ def read_volume_table(path: Path | str) -> tuple[tuple[str, ...], FloatArray]:
         volume = _numbers(path, table[label], label)
         _refuse(path, label, table[label], ~(volume >= 0) | (volume > _MAX_SHARES), "must be a volume of 0 or more")
         if not volume.sum() > 0:
-            raise UserError(f"{path.name}: column {label!r} has no volume at all. Drop it.")
+            raise UserError(f"{path}: column {label!r} has no volume at all. Drop it.")
         columns.append(volume)
     return tuple(map(str, table.columns[1:])), np.array(columns)
 
@@ -117,12 +117,10 @@ def _read_table(path: Path) -> pd.DataFrame:
     times = [name for name in _TIMES if name in raw.columns]
     needed = ("symbol", "date", *_PRICES, "volume")
     if missing := [name for name in needed if name not in raw.columns]:
-        raise UserError(
-            f"{path.name} row 1: column {missing[0]!r} is missing. Bars need {', '.join(needed)} and a time."
-        )
+        raise UserError(f"{path} row 1: column {missing[0]!r} is missing. Bars need {', '.join(needed)} and a time.")
     if len(times) != 1:
         raise UserError(
-            f"{path.name} row 1: columns {times or 'none'} give the time, but just one of {', '.join(_TIMES)} must. "
+            f"{path} row 1: columns {times or 'none'} give the time, but just one of {', '.join(_TIMES)} must. "
             "Name the column of bar starts time_et, of bar ends time_et_end, of milliseconds ms."
         )
     out = pd.DataFrame({"symbol": raw["symbol"].astype(str).str.strip().str.upper(), "date": raw["date"].astype(str)})
@@ -242,7 +240,7 @@ def _read_text(path: Path) -> pd.DataFrame:
             ValueError) as error:  # fmt: skip
         raise UserError(f"{path}: cannot be read as CSV ({error}). Check the file; fetch it again.") from None
     if table.empty:
-        raise UserError(f"{path.name}: holds no row. Fetch it again.")
+        raise UserError(f"{path}: holds no row. Fetch it again.")
     return table
 
 
@@ -252,7 +250,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     except Exception as error:  # pyarrow has many: all mean that this is no readable Parquet file
         raise UserError(f"{path}: cannot be read as Parquet ({error}). Check the file; fetch it again.") from None
     if table.empty:
-        raise UserError(f"{path.name}: holds no row. Fetch it again.")
+        raise UserError(f"{path}: holds no row. Fetch it again.")
     return table.reset_index(drop=True)
 
 
@@ -267,6 +265,6 @@ def _clock(minute: int) -> str:
 def _refuse(path: Path, field: str, values: pd.Series[Any], bad: NDArray[np.bool_], rule: str) -> None:
     if (rows := np.flatnonzero(bad)).size:
         raise UserError(
-            f"{path.name} row {_shown(path.name, int(rows[0]))}: field {field!r} {rule}, but is "
+            f"{path} row {_shown(path.name, int(rows[0]))}: field {field!r} {rule}, but is "
             f"{values.iloc[rows[0]]!r} ({rows.size} of {len(values)} rows are wrong). Correct or drop the row."
         )

@@ -58,7 +58,7 @@ def calibrate_files(
 
     Args:
         paths: LOBSTER or TAQ files and folders, or bar files.
-        out: market YAML.
+        out: market YAML; the market is named as its file.
         base: market that lends what the files cannot tell.
         symbol: the name, where files hold several.
         volume_table: volumes by bin that replace the volume curve and its noise.
@@ -80,14 +80,14 @@ def calibrate_files(
     fit = fit_market(measured, lent) if isinstance(measured, CalibratedClass) else bar_fit(measured, lent)
     fit = _standing(fit, measured, volume_table, fees)
     try:
-        market = fit.config(lent, measured.name)
+        market = fit.config(lent, out.stem)
     except ValueError as error:
         raise UserError(
             f"{measured.name}: the class does not fit market {base!r} ({error}). Choose another base."
         ) from error
     groups = _groups(measured)
     header = _header(measured, law_statistics(market, groups))
-    text = market_yaml(fit, base=base, name=measured.name, trade_date=market.trade_date, header=header,
+    text = market_yaml(fit, base=base, name=out.stem, trade_date=market.trade_date, header=header,
                        market=original)  # fmt: skip
 
     achieved: dict[str, float] = {}

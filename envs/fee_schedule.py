@@ -35,7 +35,7 @@ def read_fees(path: Path | str, market: MarketConfig) -> dict[str, dict[str, flo
     if "venue" not in header or not set(header) & set(_COLUMNS) or set(header) - {"venue", *_COLUMNS} or len(
         set(header)) < len(header):  # fmt: skip
         raise UserError(
-            f"{path.name} row 1: the header is {','.join(header) or 'missing'}, but must be venue,take_fee_mils,"
+            f"{path} row 1: the header is {','.join(header) or 'missing'}, but must be venue,take_fee_mils,"
             "post_fee_mils for lit venues or venue,fee_mils for pools (or all four). Name the columns so."
         )
     lit = {venue.name for venue in market.lit_venues}
@@ -45,17 +45,17 @@ def read_fees(path: Path | str, market: MarketConfig) -> dict[str, dict[str, flo
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
             raise UserError(
-                f"{path.name} row {number}: {len(row)} fields where the header has {len(header)}. Fill or drop the row."
+                f"{path} row {number}: {len(row)} fields where the header has {len(header)}. Fill or drop the row."
             )
         cells = dict(zip(header, (cell.strip() for cell in row), strict=True))
         venue = cells.pop("venue")
         if venue not in lit | dark:
             raise UserError(
-                f"{path.name} row {number}: field 'venue' is {venue!r}, but the market's lit venues are "
+                f"{path} row {number}: field 'venue' is {venue!r}, but the market's lit venues are "
                 f"{', '.join(sorted(lit))} and its pools {', '.join(sorted(dark))}. Use one of these names."
             )
         if venue in fees:
-            raise UserError(f"{path.name} row {number}: venue {venue!r} is given twice. Keep one row.")
+            raise UserError(f"{path} row {number}: venue {venue!r} is given twice. Keep one row.")
         mine = {"take_fee_mils", "post_fee_mils"} if venue in lit else {"fee_mils"}
         fees[venue] = {}
         for field, text in cells.items():
@@ -63,12 +63,12 @@ def read_fees(path: Path | str, market: MarketConfig) -> dict[str, dict[str, flo
                 continue
             if field not in mine:
                 raise UserError(
-                    f"{path.name} row {number}: field {field!r} does not apply to {venue!r}, which has "
+                    f"{path} row {number}: field {field!r} does not apply to {venue!r}, which has "
                     f"{' and '.join(sorted(mine))}. Leave the cell empty."
                 )
             fees[venue][field] = _fee(path, number, field, text, cap_mils)
     if not any(fees.values()):
-        raise UserError(f"{path.name}: holds no fee. Give at least one row with a value.")
+        raise UserError(f"{path}: holds no fee. Give at least one row with a value.")
     return fees
 
 
@@ -89,12 +89,12 @@ def _fee(path: Path, number: int, field: str, text: str, cap_mils: float) -> flo
         value = math.nan
     if not math.isfinite(value) or value < -_MAX_REBATE_MILS:
         raise UserError(
-            f"{path.name} row {number}: field {field!r} must be a fee in mils ($0.0001 a share), at least "
+            f"{path} row {number}: field {field!r} must be a fee in mils ($0.0001 a share), at least "
             f"-{_MAX_REBATE_MILS:g}, but is {text!r}. Correct the cell."
         )
     if value > cap_mils:
         raise UserError(
-            f"{path.name} row {number}: field {field!r} is {value:g} mils, over the access fee cap of "
+            f"{path} row {number}: field {field!r} is {value:g} mils, over the access fee cap of "
             f"{cap_mils:g} mils on the market's trade date (Regulation NMS 610(c)). Are these dollars or cents per 100 "
             "shares? Give mils."
         )

@@ -54,6 +54,7 @@ _EXPECTED_NAMES = (
     "or <yyyymmdd>_<symbol>_Trade_Tick.csv[.gz] with ..._Quote_Tick... (TAQ)"
 )
 _DAY_NS = 86_400 * 10**9
+_SHOWN_BYTES = 60  # of a bad line
 _log = logging.getLogger(__name__)
 
 
@@ -105,7 +106,7 @@ def read_lobster(message_path: Path | str, orderbook_path: Path | str) -> Market
     )
     if len(messages) != len(book):
         raise UserError(
-            f"{message_path.name} has {len(messages)} rows but {orderbook_path.name} has {len(book)}: row i of "
+            f"{message_path} has {len(messages)} rows but {orderbook_path.name} has {len(book)}: row i of "
             f"the book is the state after message i, so the counts must agree. Is one cut short, or of another day? "
             "Fetch the pair again."
         )
@@ -378,9 +379,12 @@ def _read_columns(
         line_ends = np.append(line_ends, len(raw))
     n_fields = np.diff(np.searchsorted(np.flatnonzero(characters == ord(",")), line_ends), prepend=0) + 1
     if (bad := np.flatnonzero(n_fields != len(names))).size:
+        start = line_ends[bad[0] - 1] + 1 if bad[0] else 0
+        line = raw[start : min(line_ends[bad[0]], start + _SHOWN_BYTES)].decode("latin-1").rstrip("\r")
         raise UserError(
-            f"{path.name} line {bad[0] + 1}: {n_fields[bad[0]]} fields where {len(names)} are expected "
-            f"({', '.join(names[:6])}{', ...' if len(names) > 6 else ''}). Is the file cut short, or of another format?"
+            f"{path} line {bad[0] + 1}: {n_fields[bad[0]]} fields where {len(names)} are expected "
+            f"({', '.join(names[:6])}{', ...' if len(names) > 6 else ''}), but the line is {line!r} "
+            f"({bad.size} of {n_fields.size} lines are wrong). Is the file cut short, or of another format?"
         )
     types = {name: "category" if name in text else "float64" if name == decimal else "int64" for name in names}
     options: dict[str, Any] = {"header": None, "names": list(names), "na_filter": False, "encoding": "latin-1"}
@@ -394,7 +398,7 @@ def _read_columns(
             if name not in text:
                 wrong = ~columns[name].str.fullmatch(pattern).to_numpy(dtype=bool)
                 _refuse(path, name, columns[name].to_numpy(), wrong, "must be a number (the file has no header line)")
-        raise UserError(f"{path.name}: cannot be read as numbers ({error}). Fetch the file again.") from None
+        raise UserError(f"{path}: cannot be read as numbers ({error}). Fetch the file again.") from None
     if decimal:
         times = columns[decimal].to_numpy()
         _refuse(path, decimal, times, ~np.isfinite(times), "must be a finite number")
@@ -435,6 +439,6 @@ def _refuse(path: Path, field: str, values: NDArray[Any], bad: BoolArray, rule: 
     """Raise for the first bad row: which file, line and field, the value, the rule, and how many there are."""
     if (rows := np.flatnonzero(bad)).size:
         raise UserError(
-            f"{path.name} line {rows[0] + 1}: field '{field}' {rule}, but is {values[rows[0]]} "
+            f"{path} line {rows[0] + 1}: field '{field}' {rule}, but is {values[rows[0]]} "
             f"({rows.size} of {bad.size} lines are wrong). Correct or drop the line, or fetch the file again."
         )

@@ -216,9 +216,9 @@ def calibrate(
             write_json(json_file, found)
         return
     if fills is not None:
-        from .tca.fills import read_fills
+        from .agents.own_fills import read_own_fills
 
-        read_fills(fills)  # a bad cell is named before the long part
+        read_own_fills(fills)  # a bad cell is named before the long part
     result = calibrate_files(
         files, out, base=base, symbol=symbol, volume_table=volume_curve, fees=fees or [], check=check
     )

@@ -16,6 +16,7 @@ from ...envs.state import Batch
 from ..router import Router
 
 Floats = NDArray[np.float64]
+MIN_EPISODES = 50.0  # a clustered error from fewer is no error to be held against
 STANDARD_ERRORS = 4.0  # a limit for statistics: false alarm 6 in 100,000 a comparison
 FALSE_ALARM = math.erfc(STANDARD_ERRORS / math.sqrt(2.0))
 
@@ -104,8 +105,15 @@ def z_of(mean: float, target: float, error: float) -> float:
     return (mean - target) / error
 
 
-def ratio_and_error(weights: Floats, values: Floats) -> tuple[float, float]:
-    """Weighted mean of (n, slots) values and its standard error, clustered by episode."""
-    total = weights.sum()
+def ratio_and_error(weights: Floats, values: Floats) -> tuple[float, float, float]:
+    """Weighted mean of (n, slots) values, its standard error clustered by episode, and how many episodes it stands on.
+
+    The last is (sum w)^2 / sum w^2 over the weights of episodes: with few, the error is itself an accident.
+    """
+    by_episode = weights.sum(1)
+    total = by_episode.sum()
+    if total == 0.0:
+        return 0.0, math.inf, 0.0
     mean = float((weights * values).sum() / total)
-    return mean, float(np.sqrt(((weights * (values - mean)).sum(1) ** 2).sum()) / total)
+    error = float(np.sqrt(((weights * (values - mean)).sum(1) ** 2).sum()) / total)
+    return mean, error, float(total**2 / (by_episode**2).sum())

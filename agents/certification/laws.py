@@ -10,7 +10,9 @@ from ...configs.market import SESSION_S, MarketConfig
 from ...envs.market import Market, stream_key
 from ...envs.state import IN_SLOT, NODE, Batch
 from ..router import LitVwap
-from .check import FALSE_ALARM, STANDARD_ERRORS, Check, FixedWeights, Floats, laboratory, play, ratio_and_error, z_of
+from .check import (
+    FALSE_ALARM, MIN_EPISODES, STANDARD_ERRORS, Check, FixedWeights, Floats, laboratory, play, ratio_and_error, z_of,
+)  # fmt: skip
 
 HORIZON_SLOTS = (1, 2, 3, 6, 12, 30)
 _LAGS = range(1, 6)
@@ -79,20 +81,26 @@ def _fills_of_kind(market: Market, class_name: str, kind: str, when: int, n: int
     # so taking it out keeps the mean and shrinks the error three- to fivefold.
     own = b.tape["eps_bps"] if ep["n_sub"] == 1 else np.zeros(b.tape.shape)
     noise = np.concatenate([np.zeros((n, 1)), np.cumsum(own, 1)], 1)
-    worst_rate, worst_markout, where, errors = 0.0, 0.0, "", []
+    worst_rate, worst_markout, where, errors, rates, thin = 0.0, 0.0, "", [], 0, 0
     pnl: list[str] = []
     pnl_ok = True
     for k, r in enumerate(at):
         v = int(rules.route_venue[r])
         ven = b.venue[0, v]
         if when == IN_SLOT:  # standing orders depend on visits; arrivals do not
-            mean, error = ratio_and_error(np.ones_like(flow), shares[:, :, k] - ven["supply_frac"] * flow)
-            worst_rate = max(worst_rate, abs(z_of(mean, 0.0, error)))
+            arrivals = ven["supply_frac"] * flow.sum(1) / ven["mean_size_shares"]  # expected, whatever came
+            met = -np.expm1(-arrivals).sum() * _evenness(market, ven)
+            mean, error, _ = ratio_and_error(np.ones_like(flow), shares[:, :, k] - ven["supply_frac"] * flow)
+            if met >= MIN_EPISODES:
+                worst_rate, rates = max(worst_rate, abs(z_of(mean, 0.0, error))), rates + 1
         for h in HORIZON_SLOTS:
             move = side * (b.tape["mid_bps"][:, h : h + slots] - mids[:, :, k])
             first = 1 if kind == "post" else 0
             clean = noise[:, h : h + slots] - noise[:, first : first + slots]
-            mean, error = ratio_and_error(shares[:, :, k], move - side * clean)
+            mean, error, stands_on = ratio_and_error(shares[:, :, k], move - side * clean)
+            if stands_on < MIN_EPISODES:
+                thin += 1
+                continue
             ages = np.arange(int(ep["n_sub"])) * dt / ep["n_sub"] if when == IN_SLOT else np.zeros(1)
             law = float(np.mean([_law(market, b, v, kind, h * dt - age, in_slot) for age in ages]))
             if kind == "post":
@@ -108,23 +116,34 @@ def _fills_of_kind(market: Market, class_name: str, kind: str, when: int, n: int
                 pnl_ok &= abs(mean - law) <= max(0.1, 0.03 * half) + STANDARD_ERRORS * error
     label = f"{class_name} {kind}"
     n_laws = len(at) * len(HORIZON_SLOTS)
+    few = f"{thin} of {n_laws} not judged, fills of under {MIN_EPISODES:g} orders" if thin else ""
+    said = f"worst z {worst_markout:+.1f} ({where}); errors to {max(errors, default=0.0):.3f} bps" if errors else ""
     checks = [
         Check(f"markouts, {label}", f"law (3) at {len(HORIZON_SLOTS)} horizons, every venue",
-              f"worst z {worst_markout:+.1f} ({where}); errors to {max(errors):.3f} bps", abs(worst_markout) <
-              STANDARD_ERRORS,
-              n_laws * FALSE_ALARM),
+              "; ".join(part for part in (said, few) if part),
+              abs(worst_markout) < STANDARD_ERRORS if errors else None, n_laws * FALSE_ALARM),
     ]  # fmt: skip
     if when == IN_SLOT:
         checks.append(
             Check(f"arrivals, {label}", "shares that arrive are supply x flow, tilts or not", 
-                  f"worst |z| {worst_rate:.1f}", worst_rate < STANDARD_ERRORS, len(at) * FALSE_ALARM)
+                  f"worst |z| {worst_rate:.1f} over {rates} of {len(at)} venues",
+                  worst_rate < STANDARD_ERRORS if rates else None, len(at) * FALSE_ALARM)
         )  # fmt: skip
     if kind == "post":
         checks.append(
             Check(f"P&L of posts, {class_name}", "a filled share earns at 10 s what it is calibrated to, half spreads",
-                  "; ".join(pnl), pnl_ok, len(at) * FALSE_ALARM)
+                  "; ".join(pnl) or f"no post filled for {MIN_EPISODES:g} orders", pnl_ok if pnl else None,
+                  len(at) * FALSE_ALARM)
         )  # fmt: skip
     return checks
+
+
+def _evenness(market: Market, ven: np.void) -> float:
+    """(E size)^2 / E size^2 of the venue's contra orders: what one of them counts for in a sum of shares."""
+    law = market.rules.size_law[ven["size_law"]]
+    lots = np.arange(1, law["n_lots"] + 1)
+    chance = np.diff(law["cdf"][: law["n_lots"]], prepend=0.0)
+    return float((lots * chance).sum() ** 2 / (lots**2 * chance).sum())
 
 
 def _law(market: Market, b: Batch, v: int, kind: str, horizon_s: float, in_slot: bool) -> float:

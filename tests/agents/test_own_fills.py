@@ -176,3 +176,31 @@ def test_refusals_say_what_to_do(path: Path, tmp_path: Path, capsys: pytest.Capt
         with pytest.raises(SystemExit) as stopped:
             cli.main(["calibrate", *arguments, "--out", str(tmp_path / "x.yaml")])
         assert stopped.value.code == 2 and said in capsys.readouterr().err
+
+
+ABSURD = [  # column, value, what the refusal says
+    ("routed_shares", "2000000000", "row 2, column routed_shares: '2000000000': is above 1,000,000,000 shares"),
+    ("bid", "99999999", r"row 2, column bid: '99999999': is above \$10,000,000"),
+    ("fee_per_share", "3", r"row 2, column fee_per_share: '3': is more than \$1 a share"),
+    ("fee_per_share", "-30", r"row 2, column fee_per_share: '-30': is more than \$1 a share"),
+    ("ts", "1926-03-02T15:00:00Z", "row 2, column ts: '1926': is not a year from 1990 to 2099"),
+    ("recv_ts", "2226-03-02T15:00:00Z", "row 2, column recv_ts: '2226': is not a year"),
+    ("mid_10s", "1.5", "row 2, column mid_10s: '1.5': is not between half and twice the quote's mid"),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "said"), ABSURD)
+def test_numbers_that_no_market_made_are_refused(
+    column: str, value: str, said: str, path: Path, tmp_path: Path
+) -> None:
+    """A slip of the file must not be fitted without a word."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))[:3]
+    rows[0][column] = value
+    with (tmp_path / "absurd.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(UserError, match=said):
+        add_own_fills(tmp_path / "absurd.csv", tmp_path / "own.yaml", base="base", fitted=None)
+    assert not (tmp_path / "own.yaml").exists()

@@ -67,6 +67,7 @@ def test_bars_give_back_the_volume_and_volatility_they_were_made_of(tmp_path: Pa
     assert stock.daily_vol_bps == pytest.approx(150.0, rel=0.05)
     assert stock.adv_shares == pytest.approx(2e6, rel=0.2)
     assert {p.name for p in tmp_path.iterdir()} == {"abc_5min.csv", "abc.yaml", "abc_fit.csv", "abc_fit.html"}
+    assert load_market(str(tmp_path / "abc.yaml")).name == "abc"  # as its file, so that two calibrations differ
     assert "<html" in (tmp_path / "abc_fit.html").read_text()
 
 
@@ -154,8 +155,8 @@ def test_a_packaged_market_loads_without_data_and_keeps_its_martingale(
      (["lobster/AAPL_2012-06-21_34200000_57600000_message_1.csv.gz"], "aapl_2012")],
 )  # fmt: skip
 def test_a_packaged_market_is_exactly_what_calibrate_writes(files: list[str], name: str, tmp_path: Path) -> None:
-    calibrate_files([f"{DATA}/{file}" for file in files], tmp_path / "again.yaml", check=False)
-    assert (tmp_path / "again.yaml").read_text() == (PACKAGED / "markets" / f"{name}.yaml").read_text()
+    calibrate_files([f"{DATA}/{file}" for file in files], tmp_path / f"{name}.yaml", check=False)
+    assert (tmp_path / f"{name}.yaml").read_text() == (PACKAGED / "markets" / f"{name}.yaml").read_text()
 
 
 @needs_data

@@ -11,7 +11,16 @@ from ...envs.market import Market, stream_key
 from ...envs.state import IN_SLOT, NODE, Batch
 from ..router import LitVwap
 from .check import (
-    FALSE_ALARM, MIN_EPISODES, STANDARD_ERRORS, Check, FixedWeights, Floats, laboratory, play, ratio_and_error, z_of,
+    FALSE_ALARM,
+    MIN_EPISODES,
+    STANDARD_ERRORS,
+    Check,
+    FixedWeights,
+    Floats,
+    laboratory,
+    play,
+    ratio_and_error,
+    z_of,
 )  # fmt: skip
 
 HORIZON_SLOTS = (1, 2, 3, 6, 12, 30)

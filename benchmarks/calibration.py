@@ -33,14 +33,17 @@ _NOT_REPRODUCED = """\
 
 Beside the rows that it does not claim (each says why), these are claimed and missed:
 
-- **Tails of trade sizes** (`flow_shares_p75` to `p99` of BAC, AAPL, AMZN). Sizes are whole lots under one cut power law, fitted to the
-  mean trade, because the mean sets how often an order is met. Real trades hold odd lots, which pull the mean down (AMZN's is 99 shares,
-  below one lot), and round sizes, which lift single quantiles; one exponent cannot follow both, so the tail comes out thin in
-  AAPL and AMZN and long in BAC. Contra orders of these markets are smaller, or in BAC larger, than trades were.
-- **Volume from minute to minute** (`minute_volume_log_sd`, `minute_volume_log_acf1` of AMZN, the latter of BAC): slot noise and one slowly moving
-  level give one decay of autocorrelation; measured volume decays faster at first. Minutes of these two cluster too much.
-- **P&L of posts at 1 s** (lowest and middle groups of the tapes): a slot is 10 s; what happens in the first second is half the fast alpha
-  and a run of the price, one law for all groups. At 10 s and later, where routers are judged, the rows hold.
+- **Tails of trade sizes** (`flow_shares_p75` to `p99` of BAC, AAPL, AMZN). Sizes are whole lots under one cut power
+  law, fitted to the mean trade, because the mean sets how often an order is met. Real trades hold odd lots, which
+  pull the mean down (AMZN's is 99 shares, below one lot), and round sizes, which lift single quantiles; one exponent
+  cannot follow both, so the tail comes out thin in AAPL and AMZN and long in BAC. Contra orders of these markets are
+  smaller, or in BAC larger, than trades were.
+- **Volume from minute to minute** (`minute_volume_log_sd`, `minute_volume_log_acf1` of AMZN, the latter of BAC): slot
+  noise and one slowly moving level give one decay of autocorrelation; measured volume decays faster at first. Minutes
+  of these two cluster too much.
+- **P&L of posts at 1 s** (lowest and middle groups of the tapes): a slot is 10 s; what happens in the first second is
+  half the fast alpha and a run of the price, one law for all groups. At 10 s and later, where routers are judged, the
+  rows hold.
 """
 
 

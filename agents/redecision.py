@@ -22,7 +22,7 @@ from ..envs.features import N_GLOBAL, N_ROUTE, observation_bounds, schema_sha256
 from ..envs.state import ORDER_TYPES, TAKE
 from ..envs.venues import routes_of
 from ..explain.canonical import Record
-from ..explain.counterfactual import OTHER, observation_at
+from ..explain.counterfactual import OTHER, SENT, largest_orders, observation_at
 from ..explain.decision import column_names, decide
 from ..explain.facts import Facts, Limits, Parent, is_dark, type_of
 from ..explain.lit_alternative import COST_PARTS
@@ -199,22 +199,30 @@ class Redecider:
         )  # fmt: skip
 
     def turned(self, body: Any, value: str) -> str | None:
-        """What the decision of a record that has a `flip` becomes with the flip's quantity at `value`: lit or dark; of
-        a flip to another route: other, or same.
+        """What the decision of a record that has a `flip` becomes with the flip's quantity at `value`: where its
+        largest order goes, lit or dark; of a flip to another route: other, or same; of one that sent nothing: sent.
 
-        Decided again in full from the changed observation; None: nothing could be chosen. The records before it must
-        have been read.
+        Decided again in full from the changed observation; None: nothing was sent. The records before it must have
+        been read.
         """
         _, limits, scorer, parent, facts = self._read(body)
-        flip = body["flip"]
+        flip, routes = body["flip"], limits.routes
+
+        def first(facts: Facts, chosen: int | None) -> int:
+            d = decide(scorer, limits, parent, facts)
+            scores = np.array([p.score_e9 for p in d.explanation.routes])
+            return int(largest_orders(routes, d.released[None], scores[None], chosen)[0])
+
+        now = first(facts, None)
         seen = observation_at(facts.observation, limits, flip["lever"], flip["route"], value)
-        chosen = decide(scorer, limits, parent, replace(facts, observation=seen)).chosen
-        if chosen is None:
+        then = first(replace(facts, observation=seen), now if now >= 0 else None)
+        if then < 0:
             return None
+        if flip["to"] == SENT:
+            return SENT
         if flip["to"] == OTHER:
-            before = decide(scorer, limits, parent, facts).chosen
-            return "same" if chosen == before else OTHER
-        return "dark" if is_dark(limits.routes[chosen]) else "lit"
+            return "same" if then == now else OTHER
+        return "dark" if is_dark(routes[then]) else "lit"
 
     def _read(self, body: Any) -> tuple[_Decision, Limits, AdditiveRuntime | MlpScorer, Parent, Facts]:
         logged = _Decision.model_validate(body)

@@ -1,18 +1,21 @@
-"""What would have turned a decision: the nearest change of one quantity that sends it lit instead of dark, or dark.
+"""What would have turned a decision: the nearest change of one quantity that gives the largest order to a lit route
+instead of a dark one, or to a dark one.
 
-Where nothing within the ranges does, it is the nearest change that puts another route first.
+Where nothing within the ranges does, it is the nearest change that gives it to another route; of a decision to send
+nothing, the nearest that sends something.
 
-A lever moves what moves together: the spread moves the three features that read it and every fee in half spreads, the
-order's size its three features; a pool's measured markout and fill rate are the chosen pool's, or the leading pool's of
-a decision for lit. "Nearest" is the smallest change as a fraction of the lever's range in the feature table. Scores are
-searched from knot to knot, where those of an additive policy are straight lines, so no nearer turn is stepped over; the
-value that is told is scored again, and so is the one a step (its last digit) nearer to the present.
+A lever moves what moves together: the spread moves the three features that read it and every fee in half spreads; a
+pool's measured markout and fill rate are the chosen pool's, or the leading pool's of a decision for lit. The order's
+size is no lever: with another, its schedule, its band and its caps would be others too. "Nearest" is the smallest
+change as a fraction of the lever's range in the feature table. Orders are made anew, through pace, weights, lots and
+controls, at every knot of a function and three points between; the first interval in which the decision turns is cut
+down to the last digit that is told, and the value a step nearer to the present does not turn it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +25,12 @@ from ..envs.features import FEATURES, N_GLOBAL, N_ROUTE
 from ..envs.state import TAKE
 from .attribution import Scorer
 from .facts import Body, Limits, is_dark, type_of
-from .reasons import COLUMN, Story
+from .reasons import COLUMN, Story, fills_behind
+from .release import released_at
 
 _EVEN_POINTS = 65  # beside the knots, for what is not straight between them
+_BETWEEN = 4  # parts of the way from one point to the next
+_CUTS, _ROUNDS = 33, 3  # points an interval is cut by, and how often: to 3e-5 of it
 _DIGITS = (4, 6, 8)  # significant digits of the value that is told; more only where fewer step over the turn
 _FEATURE = {f.name: f for f in FEATURES}
 Floats = NDArray[np.float64]
@@ -54,19 +60,16 @@ class Lever:
 _LOG2_10 = math.log2(10.0)
 LEVERS = (
     Lever("markout_hs", "markout_hs", 1, (("markout_hs", 1.0),), scoped=True,
-          words="{route}'s measured 10 s markout had been {value} half spreads instead of {now}"),
+          words="{route}'s {known} 10 s markout had been {value} half spreads instead of {now}"),
     Lever("fill_rate_frac", "log_fill_rate", 10, (("log_fill_rate", 1.0),), scoped=True,
-          words="{route}'s measured fill rate had been {value} instead of {now}"),
+          words="{route}'s {known} fill rate had been {value} instead of {now}"),
     Lever("spread_bps", "log_spread_bps", 10,
           (("log_spread_bps", 1.0), ("log_spread_ratio", _LOG2_10), ("log_move_per_spread", -_LOG2_10)), "fee_hs",
           words="the spread, before rounding to ticks, had been {value} bps instead of {now}"),
-    Lever("size_pct_adv", "log_pct_adv", 10,
-          (("log_pct_adv", 1.0), ("log_participation_pct", 1.0), ("log_slice_lots", 1.0)),
-          words="the order had been {value} % of ADV instead of {now} %, its slices and its share of volume in step"),
     Lever("volatility_ratio", "log_vol_ratio", 2, (("log_vol_ratio", 1.0),),
           words="volatility had been {value} x normal instead of {now}"),
 )  # fmt: skip
-OTHER = "other"
+OTHER, SENT = "other", "sent"
 _BY_NAME = {lever.name: lever for lever in LEVERS}
 
 
@@ -74,10 +77,11 @@ _BY_NAME = {lever.name: lever for lever in LEVERS}
 class Flip:
     """The nearest turn. `value` is a decimal text: what is told is what was scored."""
 
-    to: str  # lit or dark; "other": another route of the same kind leads
-    leader: str
+    to: str  # lit or dark; "other": another route of the same kind has the largest order; "sent": nothing was sent
+    leader: str  # the route with the largest order then
     lever: Lever
     route: str | None
+    known: str  # of a route's record: measured, or a prior
     now: str
     value: str
     before: str  # the value a step nearer to the present, or the present: it does not turn
@@ -85,10 +89,11 @@ class Flip:
 
     @property
     def text(self) -> str:
-        what = self.lever.words.format(route=self.route, value=self.value, now=self.now)
-        if self.to == OTHER:
-            return f"{self.leader} would have come first if {what}"
-        return f"the lead would have gone {self.to}, to {self.leader}, if {what}"
+        what = self.lever.words.format(route=self.route, known=self.known, value=self.value, now=self.now)
+        if self.to == SENT:
+            return f"something would have been sent if {what}"
+        kind = "" if self.to == OTHER else f" {self.to},"
+        return f"the largest order would have gone{kind} to {self.leader}{',' if kind else ''} if {what}"
 
     def body(self) -> Body:
         return {
@@ -136,70 +141,74 @@ def counterfactual(story: Story, scorer: Scorer) -> Flip | None:
     """The nearest turn of a decision over all levers, from dark to lit or back; else to another route; else None:
     nothing within the ranges turns it.
 
-    None too for the last slot (a control decides) and where the released route is not the leader of the open ones. No
-    turn to dark is told where the parent's dark cap has no room for a child order.
+    None too for the last slot (a control decides), where no route is open, and where the controls left the largest
+    order to a route that does not have the highest score.
     """
     chosen = story.chosen
     if chosen is None or story.completing:
         return None
     routes = story.limits.routes
     ranked = story.explanation.order([r for r, mask in enumerate(story.facts.masks) if not mask])
-    if ranked[0] != chosen:
+    measured = [r for r in ranked[:2] if type_of(routes[r]) != TAKE]  # a take has no record to be different
+    if not sum(story.released):
+        return _nearest(story, scorer, ranked, SENT, measured)
+    if ranked[0] != chosen or story.released[chosen] < max(story.released):
         return None
     dark = is_dark(routes[chosen])
-    if not dark and _no_dark_room(story):
-        ranked = [r for r in ranked if not is_dark(routes[r])]
-    own = [r for r in ranked if is_dark(routes[r]) == dark]
     across = [r for r in ranked if is_dark(routes[r]) != dark]
     if across:
         pool = chosen if dark else across[0]
-        if flip := _nearest(story, scorer, own, across, "lit" if dark else "dark", [pool]):
+        if flip := _nearest(story, scorer, across, "lit" if dark else "dark", [pool]):
             return flip
     if len(ranked) < 2:
         return None
-    measured = [r for r in ranked[:2] if type_of(routes[r]) != TAKE]  # a take has no record to be different
-    return _nearest(story, scorer, [chosen], ranked[1:], OTHER, measured)
+    return _nearest(story, scorer, ranked[1:], OTHER, measured)
 
 
-def _nearest(
-    story: Story, scorer: Scorer, own: list[int], others: list[int], to: str, measured: list[int]
-) -> Flip | None:
+def _nearest(story: Story, scorer: Scorer, others: list[int], to: str, measured: list[int]) -> Flip | None:
     """The nearest turn over all levers; those of one route are tried on each of `measured`."""
-    search = _Search(story, scorer, np.array(sorted(own)), np.array(sorted(others)), to)
+    search = _Search(story, scorer, np.array(others), to)
     found = [search.nearest(lever, r) for lever in LEVERS for r in (measured if lever.scoped else [None])]
     return min((f for f in found if f is not None), key=lambda f: f.distance_frac, default=None)
 
 
-def _no_dark_room(story: Story) -> bool:
-    """What is left under the parent's dark cap is too little for a child order, so no score could send one."""
-    room = int(story.limits.max_dark_frac * story.parent.ordered_shares) - story.facts.dark_shares
-    return room < min(story.limits.lot_shares, story.facts.remaining_shares)
+def largest_orders(
+    routes: Sequence[str], released: NDArray[np.int64], scores_e9: NDArray[np.int64], chosen: int | None
+) -> NDArray[np.int64]:
+    """(n,) the route with the largest order of `released` (n, R); -1: nothing is sent. Of equals it is `chosen`, then one
+    of its kind, then the one with the higher score: a tie turns nothing."""
+    rank = 4 * released
+    if chosen is not None:
+        rank[:, chosen] += 2
+        rank += np.array([is_dark(r) == is_dark(routes[chosen]) for r in routes])
+    equals = rank == rank.max(1, keepdims=True)
+    best = np.where(equals, scores_e9, np.iinfo(np.int64).min).argmax(1)
+    return np.where(released.any(1), best, -1)
 
 
 @dataclass(frozen=True)
 class _Search:
     story: Story
     scorer: Scorer
-    own: NDArray[np.int64]  # the open routes that must lose the lead
-    others: NDArray[np.int64]
+    others: NDArray[np.int64]  # the open routes that the largest order may turn to
     to: str
 
     def nearest(self, lever: Lever, route: int | None) -> Flip | None:
         obs = np.array(self.story.facts.observation)
         start = float(obs[_columns(lever, route)[0][0]])
         points = self._points(lever, route, obs, start)
-        scores = self.scorer.scores_e9(_rows(lever, route, obs, points))[:, 1:]
+        leaders = self._leaders(lever, route, obs, points)
         at = int(np.searchsorted(points, start))
         best: Flip | None = None
         for way, line in ((-1, slice(at, None, -1)), (1, slice(at, None))):
-            x = self._first_turn(points[line], scores[line])
+            x = self._first_turn(lever, route, obs, points[line], leaders[line])
             flip = None if x is None else self._told(lever, route, obs, start, x, way)
             if flip is not None and (best is None or flip.distance_frac < best.distance_frac):
                 best = flip
         return best
 
     def _points(self, lever: Lever, route: int | None, obs: Floats, start: float) -> Floats:
-        """Coordinates, the present among them, between which scores are straight lines (but for a spread's fees)."""
+        """Coordinates to look at, the present among them: where functions bend, and points between."""
         f = _FEATURE[lever.feature]
         parts = [np.array([start, f.low, f.high])]
         columns = _columns(lever, route)
@@ -209,68 +218,75 @@ class _Search:
             parts.append(start + (g.low + (g.high - g.low) * steps - obs[at]) / slope)
         if lever.scales is not None or not self.scorer.knots:
             parts.append(np.linspace(f.low, f.high, _EVEN_POINTS))
-        points = np.unique(np.concatenate(parts))
-        return points[(points >= f.low) & (points <= f.high)]
+        bends = np.unique(np.concatenate(parts))
+        bends = bends[(bends >= f.low) & (bends <= f.high)]
+        between = np.linspace(0.0, 1.0, _BETWEEN, endpoint=False)
+        points: Floats = np.append((bends[:-1, None] + between * np.diff(bends)[:, None]).ravel(), bends[-1])
+        return np.unique(np.append(points, start))
 
-    def _first_turn(self, xs: Floats, scores: NDArray[np.int64]) -> float | None:
-        """Where, going along `xs`, one of the others first reaches all of the own; straight lines between points."""
-        if len(xs) < 2:
-            return None
-        lead = (scores[:, self.others, None] - scores[:, None, self.own]).astype(np.float64)  # (n, others, own)
-        a, b = lead[:-1], lead[1:]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            cross = a / (a - b)
-        enters = np.where(a >= 0, 0.0, np.where(b >= 0, cross, np.inf)).max(axis=2)
-        leaves = np.where(b >= 0, 1.0, np.where(a >= 0, cross, -np.inf)).min(axis=2)
-        turn = np.where(enters <= leaves, enters, np.inf).min(axis=1)
-        hit = np.flatnonzero(np.isfinite(turn))
-        if not hit.size:
-            return None
-        i = int(hit[0])
-        return float(xs[i] + turn[i] * (xs[i + 1] - xs[i]))
+    def _leaders(self, lever: Lever, route: int | None, obs: Floats, xs: Floats) -> NDArray[np.int64]:
+        """At each coordinate, the route that the decision turns to; -1: it does not turn."""
+        story = self.story
+        scores = self.scorer.scores_e9(_rows(lever, route, obs, xs))
+        released = released_at(story.limits, story.parent, story.facts, scores)
+        chosen = None if self.to == SENT else story.chosen
+        found = largest_orders(story.limits.routes, released, scores[:, 1:], chosen)
+        return np.where(np.isin(found, self.others), found, -1)
+
+    def _first_turn(
+        self, lever: Lever, route: int | None, obs: Floats, xs: Floats, leaders: NDArray[np.int64]
+    ) -> float | None:
+        """Where, going along `xs`, the decision first turns."""
+        for _ in range(_ROUNDS + 1):
+            hits = np.flatnonzero(leaders >= 0)
+            if not hits.size or hits[0] == 0:
+                return None
+            last, first = float(xs[hits[0] - 1]), float(xs[hits[0]])
+            xs = np.linspace(last, first, _CUTS)
+            leaders = self._leaders(lever, route, obs, xs)
+        return first
 
     def _told(self, lever: Lever, route: int | None, obs: Floats, start: float, x: float, way: int) -> Flip | None:
         """The turn in decimals: the first of its digits that turns the decision, the one before not."""
         f = _FEATURE[lever.feature]
         now, value = lever.natural(start), lever.natural(x)
+        low, high = lever.natural(f.low), lever.natural(f.high)
 
         def leader(v: float) -> int:
-            scores = self.scorer.scores_e9(_rows(lever, route, obs, np.array([lever.coordinate(v)])))[0, 1:]
-            every = np.sort(np.concatenate([self.own, self.others]))
-            return int(every[np.argmax(scores[every])])
+            if not low <= v <= high:
+                return -1
+            return int(self._leaders(lever, route, obs, np.array([lever.coordinate(v)]))[0])
 
+        routes = self.story.limits.routes
         for digits in _DIGITS:
             places = digits - (1 if lever.base == 1 else 1 + math.floor(math.log10(value))) + (lever.base == 1)
             unit = 10.0**places
             k = (math.ceil(value * unit) if way > 0 else math.floor(value * unit)) - way
-            first = next((k + way * i for i in range(4) if self._turns(leader, (k + way * i) / unit, lever)), None)
+            first = next((k + way * i for i in range(4) if leader((k + way * i) / unit) >= 0), None)
             if first is None:
                 continue
             told = first / unit
             before, ahead = (first - way) / unit, (first - way) / unit
             if (ahead - now) * way <= 0:
                 before = now
-            elif self._turns(leader, ahead, lever):
+            elif leader(ahead) >= 0:
                 continue
-            decimals = max(places, 0)
+            decimals, to = max(places, 0), leader(told)
+            unseen = route is not None and not fills_behind(self.story, route)
             return Flip(
-                self._kind(leader(told)), self.story.limits.routes[leader(told)], lever,
-                None if route is None else self.story.limits.routes[route], f"{now:.6g}", f"{told:.{decimals}f}",
-                f"{before:.{decimals}f}" if before != now else repr(now),
+                self._kind(to), routes[to], lever, None if route is None else routes[route],
+                "assumed (nothing has filled there yet)" if unseen else "measured", f"{now:.6g}",
+                f"{told:.{decimals}f}", f"{before:.{decimals}f}" if before != now else repr(now),
                 abs(lever.coordinate(told) - start) / (f.high - f.low),
             )  # fmt: skip
         return None
 
     def _kind(self, leader: int) -> str:
         """What the turn is told as: where any other route may lead, it may still be one of the other kind."""
-        routes, chosen = self.story.limits.routes, self.own[0]
-        if self.to != OTHER or is_dark(routes[leader]) == is_dark(routes[chosen]):
+        routes, chosen = self.story.limits.routes, self.story.chosen
+        if self.to != OTHER or chosen is None or is_dark(routes[leader]) == is_dark(routes[chosen]):
             return self.to
         return "dark" if is_dark(routes[leader]) else "lit"
 
-    def _turns(self, leader: Callable[[float], int], value: float, lever: Lever) -> bool:
-        low, high = (lever.natural(x) for x in (_FEATURE[lever.feature].low, _FEATURE[lever.feature].high))
-        return low <= value <= high and leader(value) in self.others
 
-
-__all__ = ["LEVERS", "OTHER", "Flip", "Lever", "counterfactual", "observation_at"]
+__all__ = ["LEVERS", "OTHER", "SENT", "Flip", "Lever", "counterfactual", "largest_orders", "observation_at"]

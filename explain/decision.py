@@ -12,13 +12,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..envs.controls import weights_from_scores
 from ..envs.features import GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES
-from .attribution import E9, PACE, Explanation, ScoreParts, Scorer, explain, margin_parts
+from .attribution import PACE, Explanation, ScoreParts, Scorer, explain, margin_parts
 from .counterfactual import Flip, counterfactual, observation_at
 from .facts import Body, Facts, Limits, Parent, is_dark, venue_of
 from .reasons import Story, reasons, sentence
-from .release import Release, child_body, children_of, controls, cuts_of, order_body
+from .release import (
+    Release,
+    child_body,
+    children_of,
+    controls,
+    cuts_of,
+    order_body,
+    pace_band,
+    weights_of,
+    work_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +47,9 @@ def decide(scorer: Scorer, limits: Limits, parent: Parent, facts: Facts) -> Deci
         UserError: the policy is not additive.
     """
     explanation = explain(scorer, np.array(facts.observation), limits.routes)
-    scores = np.array([p.score_e9 for p in explanation.routes]) / E9
-    masked = np.array([m != "" for m in facts.masks])
-    weights = np.zeros(len(limits.routes))
-    weights_from_scores(scores[None], masked[None], limits.route_types, weights[None])
-    lo, hi = _pace_band(limits, parent, facts)
-    work = lo + (hi - lo) * _sigmoid(explanation.pace.score_e9 / E9)
+    weights = weights_of(limits, facts, np.array([[p.score_e9 for p in explanation.routes]]))[0]
+    lo, hi = pace_band(limits, parent, facts)
+    work = work_of((lo, hi), explanation.pace.score_e9)
     proposed, capped, released = cuts_of(limits, parent, facts, work, weights)
     open_routes = [r for r, mask in enumerate(facts.masks) if not mask]
     ranked = explanation.order([r for r in open_routes if released[r] > 0] or open_routes)
@@ -52,20 +58,6 @@ def decide(scorer: Scorer, limits: Limits, parent: Parent, facts: Facts) -> Deci
         capped=capped, released=released, children=children_of(limits, parent, facts, released),
         chosen=ranked[0] if ranked else None,
     )  # fmt: skip
-
-
-def _sigmoid(score: float) -> float:
-    return 1.0 / (1.0 + math.exp(-score)) if score > -700.0 else 0.0
-
-
-def _pace_band(limits: Limits, parent: Parent, facts: Facts) -> tuple[float, float]:
-    """As `envs.controls.pace_band`, operation for operation."""
-    q, x = float(facts.remaining_shares), parent.ordered_shares
-    if limits.full_band:
-        return 0.0, q
-    lo = min(max(q - x * (facts.schedule_next_frac + limits.band_frac), 0.0), q)
-    hi = min(max(q - x * (facts.schedule_next_frac - limits.band_frac), 0.0), q)
-    return lo, hi
 
 
 def decision_body(
@@ -98,19 +90,14 @@ def decision_body(
 
 
 def _turned(scorer: Scorer, limits: Limits, parent: Parent, facts: Facts, d: Decision, flip: Flip) -> Body:
-    """The turn in words and numbers, and the orders that would then have been sent.
-
-    None are told where the order itself would have been another: its schedule, band and dark cap would be too.
-    """
-    if flip.lever.name == "size_pct_adv":
-        return {"counterfactual": flip.text, "flip": flip.body() | {"orders": None}}
+    """The turn in words and numbers, and the orders that would then have been sent."""
     observation = observation_at(facts.observation, limits, flip.lever.name, flip.route, flip.value)
     then = decide(scorer, limits, parent, replace(facts, observation=observation)).released
     orders = {limits.routes[r]: n for r, n in enumerate(then.tolist()) if n}
-    told = ", ".join(f"{n:,} to {route}" for route, n in orders.items()) or "nothing"
-    same = np.array_equal(then, d.released)
-    sent = "the orders sent would have been the same" if same else f"sent would have been {told}"
-    return {"counterfactual": f"{flip.text}; {sent}", "flip": flip.body() | {"orders": orders}}
+    told = ", ".join(f"{n:,} to {route}" for route, n in orders.items())
+    return {
+        "counterfactual": f"{flip.text}; sent would have been {told}", "flip": flip.body() | {"orders": orders},
+    }  # fmt: skip
 
 
 def what_was_known(limits: Limits, parent: Parent, facts: Facts, policy_id: str) -> Body:

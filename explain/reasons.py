@@ -171,7 +171,7 @@ def _venue_code(story: Story, feature: str) -> str:
     good_rate = rate >= (_RULES.ping_fill_good if kind == PING else _RULES.rest_fill_good)
     if feature == "log_fill_rate":
         return "VENUE_FILL_PROB_HIGH" if good_rate else "VENUE_MIXED"
-    if _fills(story, route) < _RULES.min_fills:
+    if fills_behind(story, route) < _RULES.min_fills:
         return "VENUE_SAMPLE_SMALL"
     if markout < _RULES.venue_markout_poor_hs:
         return "VENUE_QUALITY_POOR"
@@ -190,7 +190,8 @@ def _about(story: Story, feature: str) -> int:
     return story.rival if constant and story.rival is not None else story.chosen
 
 
-def _fills(story: Story, route: int) -> int:
+def fills_behind(story: Story, route: int) -> int:
+    """Fills that a route's record holds."""
     return int(round(10.0 ** story.value("log_evidence", route) - 1.0))
 
 
@@ -270,11 +271,12 @@ def _venue_phrase(story: Story, code: str, features: Sequence[str]) -> str:
         return f"last visit to {route} {abs(30.0 * math.log(1.0 - age)):.0f} s ago, {filled:.0f} % filled"
     told = []
     if "log_fill_rate" in features:
-        told.append(f"fill rate {story.facts.p_fill_ppm[about] / 1e4:.1f} %")
+        prior = "" if fills_behind(story, about) or type_of(route) == TAKE else " (nothing has filled there yet)"
+        told.append(f"fill rate {story.facts.p_fill_ppm[about] / 1e4:.1f} %{prior}")
     if "markout_hs" in features:
         told.append(f"10 s markout {story.value('markout_hs', about):+.2f} half spreads (- = adverse)")
     if "log_evidence" in features:
-        told.append(f"{_fills(story, about):,} fills measured")
+        told.append(f"{fills_behind(story, about):,} fills measured")
     if "fee_hs" in features:
         told.append(f"fee ${story.facts.fee_e6[about] / 1e6:.4f} a share")
     return f"{route} {', '.join(told)}"

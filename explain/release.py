@@ -5,13 +5,15 @@ Whoever proposes, the policy or the rule SOR in its place, passes here.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..envs.controls import child_orders
+from ..envs.controls import child_orders, weights_from_scores
 from ..envs.state import PING
+from .attribution import E9
 from .facts import Body, Facts, Limits, Parent, type_of
 
 _NO_LIMIT = 1 << 50
@@ -40,12 +42,55 @@ class Release:
     chosen: int | None  # the route that leads; None: there is none
 
 
+def pace_band(limits: Limits, parent: Parent, facts: Facts) -> tuple[float, float]:
+    """As `envs.controls.pace_band`, operation for operation."""
+    q, x = float(facts.remaining_shares), parent.ordered_shares
+    if limits.full_band:
+        return 0.0, q
+    lo = min(max(q - x * (facts.schedule_next_frac + limits.band_frac), 0.0), q)
+    hi = min(max(q - x * (facts.schedule_next_frac - limits.band_frac), 0.0), q)
+    return lo, hi
+
+
+def work_of(band: tuple[float, float], pace_e9: int) -> float:
+    """Shares to work: the pace's score within its band."""
+    score = pace_e9 / E9
+    return band[0] + (band[1] - band[0]) * (1.0 / (1.0 + math.exp(-score)) if score > -700.0 else 0.0)
+
+
+def weights_of(limits: Limits, facts: Facts, scores_e9: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n, R) weights of `scores_e9` (n, R), masked routes left out."""
+    weights = np.zeros(scores_e9.shape)
+    masked = np.tile(np.array([m != "" for m in facts.masks]), (len(scores_e9), 1))
+    weights_from_scores(scores_e9 / E9, masked, limits.route_types, weights)
+    return weights
+
+
+def released_at(limits: Limits, parent: Parent, facts: Facts, scores_e9: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, R) shares that would go out at each of the scores (n, 1 + R), the pace first; the last slot is not asked."""
+    n = len(scores_e9)
+    band = pace_band(limits, parent, facts)
+    work = np.array([work_of(band, pace) for pace in scores_e9[:, 0].tolist()])
+    shares = np.zeros((n, len(limits.routes)), np.int64)
+    child_orders(
+        np.full(n, facts.remaining_shares), work, weights_of(limits, facts, scores_e9[:, 1:]),
+        np.tile(np.array([m != "" for m in facts.masks]), (n, 1)), limits.route_types,
+        np.array(limits.route_caps_shares, np.int64), limits.lot_shares, limits.max_routes, limits.weight_cut,
+        np.full(n, -1), np.full(n, _dark_room(limits, parent, facts)), shares,
+    )  # fmt: skip
+    return shares
+
+
+def _dark_room(limits: Limits, parent: Parent, facts: Facts) -> int:
+    return int(limits.max_dark_frac * parent.ordered_shares) - facts.dark_shares
+
+
 def cuts_of(
     limits: Limits, parent: Parent, facts: Facts, work_shares: float, weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """(proposed, capped, released) shares by route, (R,) each, of `work_shares` over `weights` (R,)."""
     masked = np.array([m != "" for m in facts.masks])
-    room = int(limits.max_dark_frac * parent.ordered_shares) - facts.dark_shares
+    room = _dark_room(limits, parent, facts)
     completing = facts.completing_route if facts.slot == parent.n_slots - 1 and limits.completes else -1
 
     def cut(finishing: int, caps: tuple[int, ...], dark_room: int) -> NDArray[np.int64]:
@@ -107,7 +152,7 @@ def controls(limits: Limits, parent: Parent, facts: Facts, d: Release) -> list[B
     if completing and not np.array_equal(d.proposed, d.released):
         seen = int(d.proposed[facts.completing_route])
         found.append({"code": "TIME_RUNNING_OUT", "limit": facts.remaining_shares, "seen": seen, "outcome": "complete"})
-    room = max(0, int(limits.max_dark_frac * parent.ordered_shares) - facts.dark_shares)
+    room = max(0, _dark_room(limits, parent, facts))
     for r, cap in enumerate(limits.route_caps_shares):
         proposed, capped, released = (int(x[r]) for x in (d.proposed, d.capped, d.released))
         route = limits.routes[r]

@@ -166,17 +166,75 @@ def counterfactual(story: Story, scorer: Scorer) -> Flip | None:
 
 
 def _nearest(story: Story, scorer: Scorer, others: list[int], to: str, measured: list[int]) -> Flip | None:
-    """The nearest turn over all levers; those of one route are tried on each of `measured`."""
+    """The nearest turn over all levers; those of one route are tried on each of `measured`.
+
+    All levers are looked at from point to point at once; then the interval of the nearest turn is searched first, and
+    the others only while they begin nearer than what was found.
+    """
     search = _Search(story, scorer, np.array(others), to)
-    found = [search.nearest(lever, r) for lever in LEVERS for r in (measured if lever.scoped else [None])]
-    return min((f for f in found if f is not None), key=lambda f: f.distance_frac, default=None)
+    lines = [_Line(scorer, story, lever, r) for lever in LEVERS for r in (measured if lever.scoped else [None])]
+    leaders = search.leaders(np.concatenate([line.rows(line.points) for line in lines]))
+    by_line = np.split(leaders, np.cumsum([len(line.points) for line in lines])[:-1])
+    turns = [turn for line, found in zip(lines, by_line, strict=True) for turn in line.first_turns(found)]
+    best: Flip | None = None
+    for line, last, first in sorted(turns, key=lambda turn: turn[0].distance(turn[1])):
+        if best is not None and line.distance(last) >= best.distance_frac:
+            break
+        flip = search.told(line, last, first)
+        if flip is not None and (best is None or flip.distance_frac < best.distance_frac):
+            best = flip
+    return best
+
+
+class _Line:
+    """The observations along one lever."""
+
+    def __init__(self, scorer: Scorer, story: Story, lever: Lever, route: int | None) -> None:
+        self.lever, self.route = lever, route
+        self._obs = np.array(story.facts.observation)
+        self._range = _FEATURE[lever.feature]
+        self.start = float(self._obs[_columns(lever, route)[0][0]])
+        self.points = self._points(scorer.knots)
+
+    def rows(self, xs: Floats) -> Floats:
+        return _rows(self.lever, self.route, self._obs, xs)
+
+    def distance(self, x: float) -> float:
+        return abs(x - self.start) / (self._range.high - self._range.low)
+
+    def first_turns(self, leaders: NDArray[np.int64]) -> list[tuple[_Line, float, float]]:
+        """Down and up from the present: the last point before the decision turns, and the first where it has."""
+        at, found = int(np.searchsorted(self.points, self.start)), []
+        for way in (slice(at, None, -1), slice(at, None)):
+            hits = np.flatnonzero(leaders[way] >= 0)
+            if hits.size and hits[0] > 0:
+                xs = self.points[way]
+                found.append((self, float(xs[hits[0] - 1]), float(xs[hits[0]])))
+        return found
+
+    def _points(self, knots: int) -> Floats:
+        """Coordinates to look at, the present among them: where functions bend, and points between."""
+        f = self._range
+        parts = [np.array([self.start, f.low, f.high])]
+        steps = np.linspace(0.0, 1.0, knots) if knots else np.empty(0)
+        for at, name, slope in _columns(self.lever, self.route):
+            g = _FEATURE[name]
+            parts.append(self.start + (g.low + (g.high - g.low) * steps - self._obs[at]) / slope)
+        if self.lever.scales is not None or not knots:
+            parts.append(np.linspace(f.low, f.high, _EVEN_POINTS))
+        bends = np.unique(np.concatenate(parts))
+        bends = bends[(bends >= f.low) & (bends <= f.high)]
+        between = np.linspace(0.0, 1.0, _BETWEEN, endpoint=False)
+        inside: Floats = (bends[:-1, None] + between * np.diff(bends)[:, None]).ravel()
+        return np.unique(np.concatenate([inside, bends]))
 
 
 def largest_orders(
     routes: Sequence[str], released: NDArray[np.int64], scores_e9: NDArray[np.int64], chosen: int | None
 ) -> NDArray[np.int64]:
-    """(n,) the route with the largest order of `released` (n, R); -1: nothing is sent. Of equals it is `chosen`, then one
-    of its kind, then the one with the higher score: a tie turns nothing."""
+    """(n,) the route with the largest order of `released` (n, R); -1: nothing is sent.
+
+    Of equals it is `chosen`, then one of its kind, then the one with the higher score: a tie turns nothing."""
     rank = 4 * released
     if chosen is not None:
         rank[:, chosen] += 2
@@ -193,91 +251,52 @@ class _Search:
     others: NDArray[np.int64]  # the open routes that the largest order may turn to
     to: str
 
-    def nearest(self, lever: Lever, route: int | None) -> Flip | None:
-        obs = np.array(self.story.facts.observation)
-        start = float(obs[_columns(lever, route)[0][0]])
-        points = self._points(lever, route, obs, start)
-        leaders = self._leaders(lever, route, obs, points)
-        at = int(np.searchsorted(points, start))
-        best: Flip | None = None
-        for way, line in ((-1, slice(at, None, -1)), (1, slice(at, None))):
-            x = self._first_turn(lever, route, obs, points[line], leaders[line])
-            flip = None if x is None else self._told(lever, route, obs, start, x, way)
-            if flip is not None and (best is None or flip.distance_frac < best.distance_frac):
-                best = flip
-        return best
-
-    def _points(self, lever: Lever, route: int | None, obs: Floats, start: float) -> Floats:
-        """Coordinates to look at, the present among them: where functions bend, and points between."""
-        f = _FEATURE[lever.feature]
-        parts = [np.array([start, f.low, f.high])]
-        columns = _columns(lever, route)
-        steps = np.linspace(0.0, 1.0, self.scorer.knots) if self.scorer.knots else np.empty(0)
-        for at, name, slope in columns:
-            g = _FEATURE[name]
-            parts.append(start + (g.low + (g.high - g.low) * steps - obs[at]) / slope)
-        if lever.scales is not None or not self.scorer.knots:
-            parts.append(np.linspace(f.low, f.high, _EVEN_POINTS))
-        bends = np.unique(np.concatenate(parts))
-        bends = bends[(bends >= f.low) & (bends <= f.high)]
-        between = np.linspace(0.0, 1.0, _BETWEEN, endpoint=False)
-        points: Floats = np.append((bends[:-1, None] + between * np.diff(bends)[:, None]).ravel(), bends[-1])
-        return np.unique(np.append(points, start))
-
-    def _leaders(self, lever: Lever, route: int | None, obs: Floats, xs: Floats) -> NDArray[np.int64]:
-        """At each coordinate, the route that the decision turns to; -1: it does not turn."""
+    def leaders(self, rows: Floats) -> NDArray[np.int64]:
+        """(n,) the route that the decision turns to at each of the observations; -1: it does not turn."""
         story = self.story
-        scores = self.scorer.scores_e9(_rows(lever, route, obs, xs))
+        scores = self.scorer.scores_e9(rows)
         released = released_at(story.limits, story.parent, story.facts, scores)
         chosen = None if self.to == SENT else story.chosen
         found = largest_orders(story.limits.routes, released, scores[:, 1:], chosen)
         return np.where(np.isin(found, self.others), found, -1)
 
-    def _first_turn(
-        self, lever: Lever, route: int | None, obs: Floats, xs: Floats, leaders: NDArray[np.int64]
-    ) -> float | None:
-        """Where, going along `xs`, the decision first turns."""
-        for _ in range(_ROUNDS + 1):
-            hits = np.flatnonzero(leaders >= 0)
-            if not hits.size or hits[0] == 0:
-                return None
-            last, first = float(xs[hits[0] - 1]), float(xs[hits[0]])
+    def told(self, line: _Line, last: float, first: float) -> Flip | None:
+        """The turn between two coordinates in decimals: the first of its digits that turns the decision, the one before
+        not."""
+        way = 1 if first > last else -1
+        for _ in range(_ROUNDS):
             xs = np.linspace(last, first, _CUTS)
-            leaders = self._leaders(lever, route, obs, xs)
-        return first
-
-    def _told(self, lever: Lever, route: int | None, obs: Floats, start: float, x: float, way: int) -> Flip | None:
-        """The turn in decimals: the first of its digits that turns the decision, the one before not."""
-        f = _FEATURE[lever.feature]
-        now, value = lever.natural(start), lever.natural(x)
+            i = int(np.flatnonzero(self.leaders(line.rows(xs)) >= 0)[0])  # the last of xs turns
+            last, first = float(xs[i - 1]), float(xs[i])
+        lever, f = line.lever, _FEATURE[line.lever.feature]
+        now, value = lever.natural(line.start), lever.natural(first)
         low, high = lever.natural(f.low), lever.natural(f.high)
 
         def leader(v: float) -> int:
             if not low <= v <= high:
                 return -1
-            return int(self._leaders(lever, route, obs, np.array([lever.coordinate(v)]))[0])
+            return int(self.leaders(line.rows(np.array([lever.coordinate(v)])))[0])
 
         routes = self.story.limits.routes
         for digits in _DIGITS:
             places = digits - (1 if lever.base == 1 else 1 + math.floor(math.log10(value))) + (lever.base == 1)
             unit = 10.0**places
             k = (math.ceil(value * unit) if way > 0 else math.floor(value * unit)) - way
-            first = next((k + way * i for i in range(4) if leader((k + way * i) / unit) >= 0), None)
-            if first is None:
+            at = next((k + way * i for i in range(4) if leader((k + way * i) / unit) >= 0), None)
+            if at is None:
                 continue
-            told = first / unit
-            before, ahead = (first - way) / unit, (first - way) / unit
-            if (ahead - now) * way <= 0:
+            told, before = at / unit, (at - way) / unit
+            if (before - now) * way <= 0:
                 before = now
-            elif leader(ahead) >= 0:
+            elif leader(before) >= 0:
                 continue
             decimals, to = max(places, 0), leader(told)
-            unseen = route is not None and not fills_behind(self.story, route)
+            unseen = line.route is not None and not fills_behind(self.story, line.route)
             return Flip(
-                self._kind(to), routes[to], lever, None if route is None else routes[route],
+                self._kind(to), routes[to], lever, None if line.route is None else routes[line.route],
                 "assumed (nothing has filled there yet)" if unseen else "measured", f"{now:.6g}",
                 f"{told:.{decimals}f}", f"{before:.{decimals}f}" if before != now else repr(now),
-                abs(lever.coordinate(told) - start) / (f.high - f.low),
+                line.distance(lever.coordinate(told)),
             )  # fmt: skip
         return None
 

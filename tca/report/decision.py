@@ -58,10 +58,10 @@ POLICY_WORDS = REASON_WORDS | {
     "VENUE_LAST_VISIT": "when the pool was last visited, and what it filled",
 }
 FEATURE_WORDS = {
-    "time_left_frac": "time left", "remaining_frac": "shares left", "gap_frac": "shares behind schedule",
-    "log_due_slices": "slices due", "log_pct_adv": "size in ADV", "log_participation_pct": "share of the volume",
-    "log_slice_lots": "lots a slice", "log_spread_bps": "spread", "log_spread_ratio": "spread against the usual",
-    "log_adv_shares": "ADV", "log_vol_ratio": "volatility against the usual", "log_move_per_spread": "move a spread",
+    "time_left_frac": "time left", "remaining_frac": "shares left", "gap_frac": "position against the schedule",
+    "log_due_slices": "what is due, in slices", "log_pct_adv": "the order's size", "log_participation_pct": "the order's share of the volume",
+    "log_slice_lots": "the size of a slice", "log_spread_bps": "spread", "log_spread_ratio": "spread against the usual",
+    "log_adv_shares": "the stock's daily volume", "log_vol_ratio": "volatility against the usual", "log_move_per_spread": "how far the price moves against the spread",
     "imbalance_signed": "imbalance", "log_fill_rate": "fill rate", "markout_hs": "measured markout", "fee_hs": "fee",
     "log_evidence": "number of fills measured", "visit_age": "time since the last visit",
     "last_filled_frac": "what the last visit filled",
@@ -130,6 +130,7 @@ def explain_decision(records: Sequence[Record], picked: Record, choice_rule: str
         _what(picked, parent),
         _pace(body),
         _why(body),
+        _others(body),
         _baseline(body),
         _other_way(records, body),
         *_controls(body),
@@ -149,13 +150,13 @@ def explain_decision(records: Sequence[Record], picked: Record, choice_rule: str
 
 
 def _turn(body: Record) -> str:
-    """The nearest change of a measured quantity that another route would have led with; or why none is told."""
+    """The nearest change of a quantity that would have given the largest order elsewhere; or why none is told."""
     turn = str(body.get("counterfactual") or _no_turn(body))
     if body.get("released") or body.get("fallback") or not _scored(body):
         return turn
     pace: Record = next((c for c in body.get("candidates", []) if c.get("route") == "pace"), {})
     most = f" (its band ends at {float(pace['hi_shares']):,.0f} shares)" if pace.get("hi_shares") else ""
-    return f"a pace of half a lot or more{most}: nothing was sent because it asked for less. Of the routes, {turn}"
+    return f"a pace of half a lot or more{most}: nothing was sent because it asked for less; {turn}"
 
 
 def _no_turn(body: Record) -> str:
@@ -270,7 +271,38 @@ def _pace(body: Record) -> str:
     sent = sum(int(r.get("shares", 0)) for r in body.get("released", []))
     if _completes(body):
         return f"The order was {where}; {band}."
-    return f"The order was {where}; {band}; in whole lots, after the controls, {sent:,} went out."
+    return f"The order was {where}; {band}{_pace_parts(pace)}; in whole lots, after the controls, {sent:,} went out."
+
+
+def _pace_parts(pace: Record) -> str:
+    """The features that moved the pace most, up and down its band."""
+    parts = pace.get("feature_attr_e9") or {}
+    told = [(word, _largest(parts, sign)) for word, sign in (("for more", 1), ("for less", -1))]
+    said = "; ".join(f"{word}: {text}" for word, text in told if text)
+    return f" ({said})" if said else ""
+
+
+def _others(body: Record) -> str:
+    """Why the further orders: what their routes had over the best route that was left out."""
+    if body.get("fallback") or _completes(body) or not _scored(body):
+        return ""
+    sent = {str(r.get("route")) for r in body.get("released", [])}
+    by_score = [c for c in _scored(body) if not c.get("masks")]
+    further = [c for c in by_score if c["route"] in sent][1:]
+    left_out = next((c for c in by_score if c["route"] not in sent), None)
+    if not further or left_out is None:
+        return ""
+    weights = ", ".join(f"{c['route']} {c['weight_ppm'] / 1e4:.1f} %" for c in further)
+    text = f"Orders are shared out by weight; the further ones went to {weights}. Best of what was left out: "
+    text += f"{left_out['route']} ({left_out['weight_ppm'] / 1e4:.1f} %)"
+    for c in further:
+        mine, theirs = (x.get("feature_attr_e9") or {} for x in (c, left_out))
+        gains = {k: v - theirs.get(k, 0) for k, v in mine.items()}
+        told = [(word, _largest(gains, sign)) for word, sign in (("for it", 1), ("against it", -1))]
+        said = "; ".join(f"{word}: {parts}" for word, parts in told if parts)
+        if said:
+            text += f"; {c['route']} over that one: {said}"
+    return text + "."
 
 
 def _why(body: Record) -> str:
@@ -317,8 +349,13 @@ def _over_the_runner_up(body: Record) -> str:
 def _parts(body: Record, rival: str, sign: int) -> str:
     """The features that weighed most of one sign in the lead over a rival, at most SHOWN_PARTS of them."""
     margin = next((m for m in body.get("margins", []) if rival in m.get("is", [])), None)
-    parts = sorted((margin or {}).get("feature_attr_e9", {}).items(), key=lambda item: -sign * item[1])
-    told = [f"{FEATURE_WORDS.get(k, k)} {number(v / 1e9, 3, sign=True)}" for k, v in parts if sign * v > 0]
+    return _largest((margin or {}).get("feature_attr_e9", {}), sign)
+
+
+def _largest(parts: Mapping[str, int], sign: int) -> str:
+    """The largest parts of one sign in words, at most SHOWN_PARTS of them."""
+    ranked = sorted(parts.items(), key=lambda item: -sign * item[1])
+    told = [f"{FEATURE_WORDS.get(k, k)} {number(v / 1e9, 3, sign=True)}" for k, v in ranked if sign * v > 0]
     return ", ".join(told[:SHOWN_PARTS])
 
 

@@ -59,10 +59,12 @@ POLICY_WORDS = REASON_WORDS | {
 }
 FEATURE_WORDS = {
     "time_left_frac": "time left", "remaining_frac": "shares left", "gap_frac": "position against the schedule",
-    "log_due_slices": "what is due, in slices", "log_pct_adv": "the order's size", "log_participation_pct": "the order's share of the volume",
-    "log_slice_lots": "the size of a slice", "log_spread_bps": "spread", "log_spread_ratio": "spread against the usual",
-    "log_adv_shares": "the stock's daily volume", "log_vol_ratio": "volatility against the usual", "log_move_per_spread": "how far the price moves against the spread",
-    "imbalance_signed": "imbalance", "log_fill_rate": "fill rate", "markout_hs": "measured markout", "fee_hs": "fee",
+    "log_due_slices": "what is due, in slices", "log_pct_adv": "the order's size",
+    "log_participation_pct": "the order's share of the volume", "log_slice_lots": "the size of a slice",
+    "log_spread_bps": "spread", "log_spread_ratio": "spread against the usual",
+    "log_adv_shares": "the stock's daily volume", "log_vol_ratio": "volatility against the usual",
+    "log_move_per_spread": "how far the price moves against the spread", "imbalance_signed": "imbalance",
+    "log_fill_rate": "fill rate", "markout_hs": "measured markout", "fee_hs": "fee",
     "log_evidence": "number of fills measured", "visit_age": "time since the last visit",
     "last_filled_frac": "what the last visit filled",
 }  # fmt: skip

@@ -187,11 +187,13 @@ def stability(policies: Sequence[Policy], sample: Sample) -> tuple[float, float]
 # --------------------------------------------------------------------------------------------- policies with an answer
 
 
-def synthetic_shares(form: str, planted: bool, seed: int = 1, steps: int = 600) -> dict[str, float]:
+def synthetic_shares(form: str, planted: bool, seed: int = 1, steps: int | None = None) -> dict[str, float]:
     """Share of each feature in the mean size of the lead's parts, of a policy fitted to scores with a known answer.
 
     Planted: every score is a function of the route's markout alone. Else: of everything but `IGNORED`, which is noise.
+    `steps` of the fit; None: as many as its misfit of the other features needs to fall below what is claimed.
     """
+    steps = steps or (600 if form == "additive" else 1_500)
     rng = np.random.default_rng(seed)
     th.manual_seed(seed)
     routes = len(SYNTHETIC_TYPES)

@@ -302,7 +302,8 @@ def certify_job(market: str, orders: int, seed: int) -> dict[str, Any]:
         bar.update(task, completed=1.0, note="")
     return {
         "market": config.name, "orders": orders, "seed": seed, "seconds": time.perf_counter() - started,
-        "passed": all(c.passed is not False for c in checks), "checks": [asdict(c) for c in checks],
+        "passed": all(c.passed is not False for c in checks), "unjudged": [c.name for c in checks if c.unjudged],
+        "checks": [asdict(c) for c in checks],
     }  # fmt: skip
 
 

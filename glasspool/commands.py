@@ -326,7 +326,7 @@ def certify(
 ) -> None:
     """Check what must hold of a market before anything learned on it means anything; exit 1 when a line fails."""
     from .agents import jobs
-    from .console import print_table, write_json
+    from .console import console_beside, print_table, write_json
 
     certificate = jobs.certify_job(market, orders, seed)
     if json_file is not None:
@@ -336,6 +336,11 @@ def certify(
         rows = [(verdicts[c["passed"]], c["name"], c["measured"], c["claim"]) for c in certificate["checks"]]
         title = f"market {certificate['market']}, {orders:,} orders, seed {seed}, {certificate['seconds']:.0f} s"
         print_table(title, ["verdict", "check", "measured", "claim"], rows)
+    if certificate["unjudged"]:
+        lines = "; ".join(certificate["unjudged"])
+        console_beside(json_file).print(
+            f"not judged, too few of {orders:,} orders fill (raise --orders): {lines}", highlight=False, soft_wrap=True
+        )
     if not certificate["passed"]:
         raise typer.Exit(1)
 

@@ -104,7 +104,8 @@ def look_ahead(market: Market, n: int, seed: int) -> list[Check]:
                 getattr(b, f)[...] = values
     return [
         Check("no look-ahead", "changing the tape after t, and all that is hidden at t, changes no decision at t",
-              f"{changed} of {compared} comparisons differ ({n} orders, 5 routers, observation and masks)",
+              f"{changed} of {compared} comparisons differ ({n} orders, {len(_routers(market))} routers, "
+              "observation and masks)",
               changed == 0 and compared > 0),
         Check("hidden state", "no latent reaches the routing state that routers and logs read",
               f"{state_changed} fields changed with the latents", state_changed == 0 and compared > 0),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ...configs.errors import UserError
 from ...configs.market import MarketConfig
 from ...envs.market import Market
-from . import accounts, information, laws, lock_in, manipulation
+from . import accounts, drawn_laws, information, laws, lock_in, manipulation
 from .check import Check
 
 Progress = Callable[[str, int, int], None]
@@ -36,6 +36,7 @@ def certify(
         ("kernel", lambda: accounts.kernel(market)),
         ("mid", lambda: laws.mid(market, 2 * orders, seed)),
         ("fills", lambda: laws.fills(config, orders, seed)),
+        ("fills as drawn", lambda: drawn_laws.as_drawn(config, orders, seed)),
         ("slot lengths", lambda: laws.slot_lengths(config, orders // 2, seed)),
         ("information", lambda: information.look_ahead(market, 8, seed)),
         ("one market", lambda: information.same_market(market, 60, seed)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from glasspool.agents.certification import accounts, certify, information, laws, lock_in, manipulation
+from glasspool.agents.certification import accounts, certify, drawn_laws, information, laws, lock_in, manipulation
 from glasspool.agents.certification.check import Check
 from glasspool.agents.router import RandomRouter
 from glasspool.cli import app
@@ -44,8 +45,9 @@ def test_the_base_market_is_certified_and_every_trap_is_in_the_list() -> None:
     assert {"shares", "cost identity", "kernel", "no look-ahead", "hidden state", "mirror", "relabelling"} <= names
     assert {"batch size", "processes", "platform", "rule census", "no free lunch", "slot length"} <= names
     markouts = [c for c in checks if c.name.startswith("markouts")]
-    assert len(markouts) == 9  # three classes, three order types
+    assert len(markouts) == 12  # three classes and all of them as drawn, three order types
     assert all(c.false_alarm > 0 for c in markouts)
+    assert {c.name for c in checks if c.unjudged} <= {c.name for c in checks if c.passed is None}
 
 
 def test_a_router_that_loses_shares_or_cash_is_named(base_market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,43 +81,81 @@ def test_a_mid_that_can_be_foreseen_is_named(base_market: Market, monkeypatch: p
     assert failing(laws.mid(base_market, 200, 1)) == {"martingale"}
 
 
+def tell(monkeypatch: pytest.MonkeyPatch, change: Callable[[Batch], None]) -> None:
+    """The laws read changed venues, while the fills come from those that the market drew."""
+    real = drawn_laws.play
+
+    def play(*arguments: Any, **options: Any) -> Batch:
+        b = real(*arguments, **options)
+        change(b)
+        return b
+
+    monkeypatch.setattr(drawn_laws, "play", play)
+
+
 def test_toxicity_and_supply_off_by_a_tenth_are_named(one_class: MarketConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Power: at 1,500 orders a tenth more supply, or a post worth 0.1 half spreads less, is caught."""
-    real = laws.laboratory
+    """Power: at 400 orders a tenth more supply, or a post worth 0.2 half spreads less, is caught."""
 
-    def other(config: MarketConfig, stock: int = 0, **options: Any) -> Market:
-        data = config.model_dump()
-        for venue in data["lit_venues"]:
-            venue["post_pnl_hs"] -= 0.2
-            venue["flow_frac"] *= 1.1
-        changed = real(MarketConfig.model_validate(data), stock, **options)
-        told = real(config, stock, **options)
-        keep = told.reset
+    def stated(b: Batch) -> None:
+        b.venue["supply_frac"] /= 1.1
+        b.venue["gamma_run_bps"] -= 0.2 * b.episode["half_spread_bps"][:, None]
 
-        def reset(*arguments: Any) -> None:  # theory reads the stated venues, fills come from the changed ones
-            changed.reset(*arguments)
-            played = arguments[3].venue.copy()
-            changed.stated = (played, keep)  # type: ignore[attr-defined]
-
-        return changed
-
-    monkeypatch.setattr(laws, "laboratory", other)
-    market = other(one_class)
-    told = real(one_class)
-    # compare the changed market's fills with the stated law
-    monkeypatch.setattr(laws, "_law", lambda m, b, v, *rest: _stated_law(told, v, *rest))
-    checks = laws._fills_of_kind(market, "large", "post", 1, 400, 1)
-    assert {"markouts, large post", "P&L of posts, large"} <= failing(checks)
+    tell(monkeypatch, stated)
+    checks = laws._fills_of_kind(laws.laboratory(one_class), "large", "post", 400, 1)
+    assert {"markouts, large post", "P&L of posts, large", "arrivals, large post"} <= failing(checks)
 
 
-def _stated_law(told: Market, v: int, kind: str, horizon_s: float, in_slot: bool) -> float:
-    b, obs = told.batch(1)
-    from glasspool.envs.market import stream_key
+def test_a_shorter_life_of_standing_orders_is_named(one_class: MarketConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stated(b: Batch) -> None:
+        b.venue["life_s"] *= 2.0
 
-    told.reset(stream_key(1, "test"), [0], [0], b, obs)
-    ep, ven = b.episode[0], b.venue[0, v]
-    slow = ven["kappa_slow"] * ep["sigma_slow_bps"] * -np.expm1(-horizon_s / ep["tau_slow_s"])
-    return -float(ven["gamma_run_bps"] + ven["gamma_fast_bps"] + slow)
+    market = laws.laboratory(one_class)
+    assert failing(laws._fills_of_kind(market, "large", "ping", 1_000, 1)) == set()
+    tell(monkeypatch, stated)
+    assert failing(laws._fills_of_kind(market, "large", "ping", 1_000, 1)) == {"arrivals, large ping"}
+
+
+@pytest.mark.parametrize("field", ["kappa_fast", "supply_frac", "gamma_fast_bps"])
+def test_other_venues_than_those_drawn_are_named(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stated(b: Batch) -> None:
+        b.venue[field] *= 0.7
+
+    toxic = load_market("toxic")
+    assert failing(drawn_laws.as_drawn(toxic, 800, 1)) == set()
+    tell(monkeypatch, stated)
+    wrong = {"kappa_fast": {"markouts as drawn, rest"}, "gamma_fast_bps": {"markouts as drawn, post"},
+             "supply_frac": {"arrivals as drawn, rest", "arrivals as drawn, post"}}  # fmt: skip
+    assert failing(drawn_laws.as_drawn(toxic, 800, 1)) >= wrong[field]
+
+
+@pytest.mark.parametrize("factors", [(1.0, 1.0), (0.5, 1.0)])
+def test_regimes_that_are_told_otherwise_are_named(
+    factors: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the simulator switched toxicity where the law knows of no switch, or of the calm regime alone."""
+    real = drawn_laws.endless
+
+    def other(*arguments: Any) -> Any:
+        p = real(*arguments)
+        told = copy(p.market)
+        told.rules = told.rules.with_settings(calm_factor=factors[0], toxic_factor=factors[1])
+        return p._replace(market=told)
+
+    monkeypatch.setattr(drawn_laws, "endless", other)
+    assert "markouts as drawn, rest" in failing(drawn_laws.as_drawn(load_market("toxic"), 800, 1))
+
+
+def test_fills_while_a_venue_is_down_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = drawn_laws.endless
+
+    def always_open(*arguments: Any) -> Any:
+        p = real(*arguments)
+        return p._replace(open=p.open | True)
+
+    outage = load_market("outage")
+    assert failing(drawn_laws.as_drawn(outage, 400, 1)) == set()
+    monkeypatch.setattr(drawn_laws, "endless", always_open)
+    assert "arrivals as drawn, post" in failing(drawn_laws.as_drawn(outage, 400, 1))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -127,19 +167,21 @@ def test_few_orders_leave_laws_unjudged_instead_of_failing_them(seed: int) -> No
     assert any(c.passed for c in checks if c.name.startswith("markouts"))
 
 
-def test_a_venue_where_nothing_arrives_is_named(one_class: MarketConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["ping", "rest", "post"])
+def test_a_venue_where_nothing_arrives_is_named(
+    kind: str, one_class: MarketConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whether arrivals are judged hangs on what the config promises, not on what came."""
-    real = laws._endless
+    real = laws.endless
 
     def dry(*arguments: Any) -> Any:
-        b, shares, mids, flow, at = real(*arguments)
-        shares[:] = 0.0
-        return b, shares, mids, flow, at
+        p = real(*arguments)
+        return p._replace(shares=np.zeros_like(p.shares))
 
-    monkeypatch.setattr(laws, "_endless", dry)
-    assert "arrivals, large rest" in failing(
-        laws._fills_of_kind(laws.laboratory(one_class), "large", "rest", 1, 200, 1)
-    )
+    monkeypatch.setattr(laws, "endless", dry)
+    checks = laws._fills_of_kind(laws.laboratory(one_class), "large", kind, 200, 1)
+    assert f"arrivals, large {kind}" in failing(checks)
+    assert f"markouts, large {kind}" in {c.name for c in checks if c.unjudged}
 
 
 def test_a_sor_that_is_beaten_as_tuned_elsewhere_is_tuned_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,6 +285,8 @@ def test_the_command_exits_1_and_writes_the_failing_line(free_lunch: Path, tmp_p
     assert result.exit_code == 1, result.output
     payload = json.loads(out.read_text())
     assert payload["passed"] is False
+    assert payload["unjudged"] == [c["name"] for c in payload["checks"] if c["unjudged"]] != []
+    assert "raise --orders" in result.output and payload["unjudged"][0] in result.output
     assert "no free lunch" in {c["name"] for c in payload["checks"] if c["passed"] is False}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -26,8 +27,7 @@ COLUMNS = ("venue", "what", "value", "lo", "hi", "n", "parents", "market")
 MAX_SHARES = 10**9  # as in recorded days
 MAX_PRICE_USD = 10_000_000
 MAX_FEE_USD = 1.0  # a share; access fees are capped at $0.003, commissions are cents
-FIRST_YEAR, LAST_YEAR = 1990, 2099
-_YEAR_NS = int(365.2425 * 86_400e9)
+FIRST_DATE, LAST_DATE = np.datetime64("1990-01-01"), np.datetime64("2099-12-31")  # UTC
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CSV = ("statistic", "target", "tolerance", "achieved", "error", "holds", "standing")
 _UNITS = {"fill rate, orders": "frac", "fill rate, shares": "frac", "supply_frac": "share of volume",
@@ -89,33 +89,44 @@ def read_own_fills(path: Path) -> Fills:
         UserError: a broken rule of the contract, or a number that is no share count, price, fee or date of a stock.
     """
     fills = read_fills(path)
-    price, mid2 = fills.price_e6, fills.mid2_e6
+    price = fills.price_e6
     faults = Faults(path)
 
     def limit(
-        column: str, values: NDArray[np.int64], bad: NDArray[np.bool_], rule: str, mend: str, unit: float = 1e6
-    ) -> None:
+        column: str, values: NDArray[np.int64], bad: NDArray[np.bool_], rule: str, mend: str,
+        shown: Callable[[int], str] = _dollars,
+    ) -> None:  # fmt: skip
         if (rows := np.flatnonzero(bad)).size:
             i = rows[np.argmin(fills.row[rows])]
-            faults.add(column, rule, mend, int(fills.row[i]), f"{values[i] / unit:.15g}", rows.size)
+            faults.add(column, rule, mend, int(fills.row[i]), shown(int(values[i])), rows.size)
 
     for column, count in (("shares", fills.shares), ("routed_shares", fills.routed_shares)):
-        limit(column, count, count > MAX_SHARES, f"is above {MAX_SHARES:,} shares", "Correct the size", 1)
+        limit(column, count, count > MAX_SHARES, f"is above {MAX_SHARES:,} shares", "Correct the size", str)
     for column, dollars in (("price", price), ("bid", fills.bid_e6), ("ask", fills.ask_e6)):
         limit(column, dollars, dollars > MAX_PRICE_USD * 1e6, f"is above ${MAX_PRICE_USD:,}", "Correct the price")
     fee = fills.fee_e6
     limit("fee_per_share", fee, (fee != UNKNOWN) & (np.abs(fee) > MAX_FEE_USD * 1e6),
           f"is more than ${MAX_FEE_USD:g} a share", "Give dollars a share")  # fmt: skip
-    quoted, rule, mend = mid2 > 0, "is not between half and twice the quote's mid", "Correct it, or the quote"
+    # Against bid and ask, not their mid: beside a stub quote (0.01 to 199,999.99) any price is far from the mid.
+    quoted, rule, mend = fills.mid2_e6 > 0, "is below half the bid or above twice the ask", "Correct it, or the quote"
+    least, most = (fills.bid_e6 + 1) // 2, 2 * fills.ask_e6  # whole numbers: dollars >= bid / 2 just when >= least
     for column, dollars in (("price", price), *((_mid_column(h), mids) for h, mids in fills.mid_after_e6.items())):
-        far = (dollars != UNKNOWN) & (dollars > 0) & quoted & ((4 * dollars < mid2) | (dollars > mid2))
-        limit(column, dollars, far, rule, mend)
+        given = (dollars != UNKNOWN) & (dollars > 0) & quoted
+        limit(column, dollars, given & ((dollars < least) | (dollars > most)), rule, mend)
+    first_ns, end_ns = (int(day.astype("datetime64[ns]").astype(np.int64)) for day in (FIRST_DATE, LAST_DATE + 1))
     for column, ts in (("ts", fills.ts_ns), ("recv_ts", fills.recv_ts_ns)):
-        year = 1970 + ts // _YEAR_NS
-        limit(column, year, (ts != UNKNOWN) & ((year < FIRST_YEAR) | (year > LAST_YEAR)),
-              f"is not a year from {FIRST_YEAR} to {LAST_YEAR}", "Correct the date", 1)  # fmt: skip
+        limit(column, ts, (ts != UNKNOWN) & ((ts < first_ns) | (ts >= end_ns)),
+              f"is not a date from {FIRST_DATE} to {LAST_DATE} (UTC)", "Correct the date", _date)  # fmt: skip
     faults.refuse()
     return fills
+
+
+def _dollars(e6: int) -> str:
+    return f"{e6 / 1e6:.15g}"
+
+
+def _date(ns: int) -> str:
+    return str(np.datetime64(ns, "ns").astype("datetime64[D]"))
 
 
 def _mid_column(horizon_s: float) -> str:

@@ -116,6 +116,8 @@ class DarkPoolConfig(Model):
     kappa_slow: Annotated[float, Field(ge=0, le=2.5)] = 0.0
     size_beta: float = 1.0
     size_max_lots: Annotated[int, Field(gt=0)] | None = 50  # null: unlimited (one-shot arrivals only)
+    # min_quantity_lots and leak_weight (below) hold where the market's randomisation is null; with it every order draws
+    # both anew from randomisation.min_quantity_lots, .leak_zero_prob and .leak_weight, and the pool's own are not read
     min_quantity_lots: Annotated[int, Field(ge=0)] = 0
     fee_mils: float = 0.0
     leak_weight: NonNegative = 0.0
@@ -125,9 +127,9 @@ class DarkPoolConfig(Model):
     # and sizes k^-informed_size_beta; the rest has none, and sizes k^-size_beta. null: one type
     informed_frac: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     informed_size_beta: float = 3.0
-    # one-shot arrivals and expected accounting (problems with a known optimum):
-    zero_prob: Frac = 0.0
-    adverse_charge_bps: float = 0.0
+    # problems with a known optimum:
+    zero_prob: Frac = 0.0  # no contra order in a slot; oracle.one_shot_arrivals only, Poisson has zeros of its own
+    adverse_charge_bps: float = 0.0  # a dark share; oracle.expected_accounting only
 
     @model_validator(mode="after")
     def _one_description_of_toxicity(self) -> DarkPoolConfig:
@@ -158,9 +160,9 @@ class RandomisationConfig(Model):
     toxicity_jitter_frac: Frac = 0.3
     post_pnl_jitter_hs: NonNegative = 0.2
     leak_zero_prob: Frac = 0.5
-    leak_weight: Range = (0.01, 0.3)
+    leak_weight: Range = (0.01, 0.3)  # log-uniform, else 0; replaces the pool's own
     size_beta_jitter: NonNegative = 0.3
-    min_quantity_lots: tuple[int, ...] = (0, 5, 50)
+    min_quantity_lots: tuple[int, ...] = (0, 5, 50)  # equally likely; replaces the pool's own
     fee_jitter_mils: NonNegative = 5.0
     regime_prob: Frac = 0.3
     scorecard_empty_prob: Frac = 0.15
@@ -271,7 +273,8 @@ class OracleConfig(Model):
 
     @model_validator(mode="after")
     def _variants_are_one_shot(self) -> OracleConfig:
-        used = [n for n in ("probit_correlation", "fill_copula", "outflow_mean_shares") if getattr(self, n) > 0]
+        names = ("probit_correlation", "fill_copula", "queue_shares", "outflow_mean_shares")
+        used = [n for n in names if getattr(self, n) > 0]
         if used and not self.one_shot_arrivals:
             raise ValueError(
                 f"{used[0]} is a variant of one-shot arrivals; set one_shot_arrivals: true, or leave it out"
@@ -431,6 +434,17 @@ class MarketConfig(Model):
                     f"orders.start_s {self.orders.start_s} plus horizon_minutes {minutes} runs past the close "
                     f"({SESSION_S} s after the open); start earlier or shorten the horizon"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _pools_use_modes_that_are_on(self) -> MarketConfig:
+        for pool in self.dark_pools:
+            for name, mode in (("zero_prob", "one_shot_arrivals"), ("adverse_charge_bps", "expected_accounting")):
+                if (value := getattr(pool, name)) != 0 and not getattr(self.oracle, mode):
+                    raise ValueError(
+                        f"pool {pool.name!r}: {name} {value:g} would do nothing, since oracle.{mode} is off; "
+                        f"set oracle.{mode}: true, or leave {name} out"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -126,12 +126,13 @@ def calibrate(days: Sequence[MarketDay], groups: Mapping[str, tuple[str, ...]] |
     paths = [quote_path(day) for day in days]
     half_hours = [slot_grid(day, 1_800) for day in days]
     volume_curve = np.mean([slots.volume_shares / slots.volume_shares.sum() for slots in half_hours], axis=0)
+    for day, slots in zip(days, half_hours, strict=True):
+        if (empty := np.flatnonzero(~np.isfinite(slots.mean_half_spread_bps))).size:
+            raise UserError(
+                f"{day.symbol} {day.date}: half hour {empty[0] + 1} of 13 has no normal quote (two sides, not locked, "
+                "not crossed); the intraday curves need the whole session. Leave that day out."
+            )
     spread_curve = np.mean([slots.mean_half_spread_bps for slots in half_hours], axis=0)
-    if not np.isfinite(spread_curve).all():
-        raise UserError(
-            f"{days[0].symbol}: half hour {int(np.flatnonzero(~np.isfinite(spread_curve))[0]) + 1} of 13 has no normal "
-            "quote on some day; the intraday curves need the whole session. Leave that day out."
-        )
     returns_bps = [_minute_returns_bps(path) for path in paths]
     if not all(np.nanstd(row) > 0 for row in returns_bps):
         raise UserError(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from glasspool import cli
 from glasspool.agents.fills_file import write_fills
-from glasspool.agents.own_fills import add_own_fills
+from glasspool.agents.own_fills import add_own_fills, read_own_fills
 from glasspool.configs.errors import UserError
 from glasspool.configs.loading import load_market
 from glasspool.configs.market import MarketConfig
@@ -183,9 +183,12 @@ ABSURD = [  # column, value, what the refusal says
     ("bid", "99999999", r"row 2, column bid: '99999999': is above \$10,000,000"),
     ("fee_per_share", "3", r"row 2, column fee_per_share: '3': is more than \$1 a share"),
     ("fee_per_share", "-30", r"row 2, column fee_per_share: '-30': is more than \$1 a share"),
-    ("ts", "1926-03-02T15:00:00Z", "row 2, column ts: '1926': is not a year from 1990 to 2099"),
-    ("recv_ts", "2226-03-02T15:00:00Z", "row 2, column recv_ts: '2226': is not a year"),
-    ("mid_10s", "1.5", "row 2, column mid_10s: '1.5': is not between half and twice the quote's mid"),
+    ("ts", "1926-03-02T15:00:00Z", "row 2, column ts: '1926-03-02': is not a date from 1990-01-01 to 2099-12-31 "),
+    ("recv_ts", "2226-03-02T15:00:00Z", "row 2, column recv_ts: '2226-03-02': is not a date"),
+    ("ts", "2100-01-01T00:00:00Z", "row 2, column ts: '2100-01-01': is not a date"),
+    ("ts", "1989-12-31T23:59:59.999999999Z", "row 2, column ts: '1989-12-31': is not a date"),
+    ("mid_10s", "1.5", "row 2, column mid_10s: '1.5': is below half the bid or above twice the ask"),
+    ("mid_10s", "1500", "row 2, column mid_10s: '1500': is below half the bid or above twice the ask"),
 ]
 
 
@@ -194,13 +197,48 @@ def test_numbers_that_no_market_made_are_refused(
     column: str, value: str, said: str, path: Path, tmp_path: Path
 ) -> None:
     """A slip of the file must not be fitted without a word."""
+    with pytest.raises(UserError, match=said):
+        add_own_fills(changed(path, tmp_path, {column: value}), tmp_path / "own.yaml", base="base", fitted=None)
+    assert not (tmp_path / "own.yaml").exists()
+
+
+STUB = {"bid": "0.01", "ask": "199999.99"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (STUB | {"price": "100.005"}, ""),
+        (STUB | {"price": "0.005"}, ""),
+        (STUB | {"price": "0.004999"}, "column price: '0.004999': is below half the bid"),
+        (STUB | {"price": "399999.98"}, ""),
+        (STUB | {"price": "399999.980001"}, "column price: '399999.980001': is below half the bid or above"),
+        ({"bid": "0.000003", "price": "0.000002"}, ""),
+        ({"bid": "0.000003", "price": "0.000001"}, "column price: '1e-06': is below half the bid"),
+        ({"bid": "", "price": "1"}, ""),  # no two-sided quote to hold it against
+        ({"ts": "2099-12-31T23:59:59.999999999Z"}, ""),
+        ({"ts": "1990-01-01T00:00:00Z"}, ""),
+    ],
+)
+def test_limits_are_exact_and_leave_a_stub_quote_alone(
+    cells: dict[str, str], said: str, path: Path, tmp_path: Path
+) -> None:
+    file = changed(path, tmp_path, {"shares": "100", "routed_shares": "100", "mid_1s": "", "mid_10s": "", "mid_1m": "",
+                                    "mid_5m": "", "price": "100.005", "recv_ts": "", **cells})  # fmt: skip
+    if not said:
+        assert len(read_own_fills(file)) == 3
+        return
+    with pytest.raises(UserError, match=said):
+        read_own_fills(file)
+
+
+def changed(path: Path, folder: Path, cells: dict[str, str]) -> Path:
+    """The head of the fills file, with these cells in its first row."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))[:3]
-    rows[0][column] = value
-    with (tmp_path / "absurd.csv").open("w", newline="") as file:
+    rows[0].update(cells)
+    with (folder / "changed.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    with pytest.raises(UserError, match=said):
-        add_own_fills(tmp_path / "absurd.csv", tmp_path / "own.yaml", base="base", fitted=None)
-    assert not (tmp_path / "own.yaml").exists()
+    return folder / "changed.csv"

@@ -195,6 +195,20 @@ def test_a_volume_curve_has_volume() -> None:
     refused([f"stocks.0.volume_curve={[0.0] * 13}"], "volume_curve", "0")
 
 
+@pytest.mark.parametrize(
+    ("override", "mode", "words"),
+    [
+        ("dark_pools.1.zero_prob=0.3", "one_shot_arrivals", ("zero_prob 0.3 would do nothing",)),
+        ("dark_pools.1.adverse_charge_bps=-2", "expected_accounting", ("adverse_charge_bps -2 would do nothing",)),
+        ("oracle.queue_shares=500", "one_shot_arrivals", ("queue_shares is a variant",)),
+    ],
+)
+def test_a_switch_of_a_mode_that_is_off_is_refused(override: str, mode: str, words: tuple[str, ...]) -> None:
+    text = refused([override], f"{mode}: true, or leave", *words)
+    assert "queue" in override or f"pool {load_market('base').dark_pools[1].name!r}" in text
+    load_market("base", [override, f"oracle.{mode}=true"])
+
+
 # --- files, overrides, round trip
 
 

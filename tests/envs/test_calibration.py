@@ -161,7 +161,14 @@ no_trades = {name: np.empty(0, dtype=np.int64) for name in ("trade_time_ns", "tr
         (lambda: [make_day(), make_day()], "XYZ 2013-10-07 is in the list twice"),
         (lambda: [make_day(**no_trades)], "XYZ 2013-10-07: no trade from 09:30"),
         (lambda: [make_day(np.full(23_400, 1_000_000))], "the mid never moves"),
-        (lambda: [make_day(bid_e4=np.arange(23_400) // 1_800 % 13 * 9)], "half hour 1 of 13 has no normal quote"),
+        (
+            lambda: [make_day(bid_e4=np.arange(23_400) // 1_800 % 13 * 9)],
+            "XYZ 2013-10-07: half hour 1 of 13 has no normal",
+        ),
+        (  # a halt at 12:00 that never resumes, on the second day
+            lambda: [make_day(), make_day(date="2013-10-08", bid_e4=np.where(np.arange(23_400) < 9_000, 999_950, 0))],
+            "XYZ 2013-10-08: half hour 6 of 13 has no normal quote",
+        ),
     ],
 )
 def test_days_that_cannot_be_averaged_are_refused(days: Callable[[], list[MarketDay]], message: str) -> None:

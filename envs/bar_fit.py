@@ -52,9 +52,15 @@ def measure_bars(bars: BarDays) -> BarStatistics:
     half_bps = None
     if mids is not None and bars.ask_close_usd is not None and bars.bid_close_usd is not None:
         half_bps = (bars.ask_close_usd - bars.bid_close_usd) / mids / 2 * 1e4
-    spread = None if half_bps is None else np.nanmean(half_bps.reshape(len(half_bps), 13, -1), axis=(0, 2))
-    if spread is not None and not ((spread > 0).all() and np.isfinite(spread).all()):
-        raise UserError(f"{bars.symbol}: bid and ask closes leave no spread in some half hour. Check these columns.")
+        half_bps[half_bps <= 0] = np.nan  # locked and crossed closes have no weight, as in recorded days
+    spread = None if half_bps is None else _mean_or_nan(half_bps.reshape(len(half_bps), 13, -1))
+    if spread is not None and not np.isfinite(spread).all():
+        minute = 570 + 30 * int(np.flatnonzero(~np.isfinite(spread))[0])
+        raise UserError(
+            f"{bars.symbol}, {', '.join(bars.dates[:3])}{', ...' if bars.dates[3:] else ''}: no bid_close "
+            f"below ask_close in the half hour from {minute // 60:02d}:{minute % 60:02d}. Correct these "
+            "columns, or leave them out."
+        )
     return BarStatistics(
         name=f"{bars.symbol.lower()}_{bars.dates[0][:4]}", symbol=bars.symbol, dates=bars.dates,
         bar_minutes=bars.bar_minutes,
@@ -65,6 +71,14 @@ def measure_bars(bars: BarDays) -> BarStatistics:
         half_spread_bps=None if spread is None else float(spread.mean()),
         spread_curve=None if spread is None else spread / spread.mean(),
     )  # fmt: skip
+
+
+def _mean_or_nan(x: FloatArray) -> FloatArray:
+    """(13,) means of (n_days, 13, bars) without what is missing; NaN where nothing is there."""
+    seen = np.isfinite(x)
+    counts = seen.sum(axis=(0, 2))
+    mean: FloatArray = np.where(seen, x, 0.0).sum(axis=(0, 2)) / np.where(counts > 0, counts, np.nan)
+    return mean
 
 
 def volume_curve(volume_shares: FloatArray) -> FloatArray:

@@ -3,13 +3,17 @@
 Bars: columns symbol, date, one of `time_et` (start), `time_et_end` (end) or `ms` (start, milliseconds after midnight
 ET), open, high, low, close, volume, and optionally bid_close and ask_close. Other columns are passed over. A bar
 outside 09:30 to 16:00 is left out, and so, with a log warning, is a day without a bar in some half hour (a half day,
-a file cut short). A file that breaks a rule is refused with its name, row and field; the header of a CSV is row 1, the
-first record of a Parquet file row 1 too.
+a file cut short). A file that breaks a rule is refused with its name, row and field: of a CSV the line of the file, of
+a Parquet file the record, from 1.
 """
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 import logging
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +34,7 @@ _TIMES = ("time_et", "time_et_end", "ms")
 _PRICES = ("open", "high", "low", "close")
 _QUOTES = ("bid_close", "ask_close")
 _MAX_SHARES = 10**10
+_SHOWN = 60  # characters of a bad row
 _TABLE_BINS = (13, 26, 78, 390)
 _log = logging.getLogger(__name__)
 
@@ -148,7 +153,10 @@ def _read_table(path: Path) -> pd.DataFrame:
             quote = _numbers(path, raw[name], name, may_miss=True)
             _refuse(path, name, raw[name], np.isfinite(quote) & ~(quote > 0), "must be a positive price, or empty")
             out[name] = quote
-    out["row"], out["file"] = np.arange(len(out)), path.name
+    out["row"], out["file"] = out.index, str(path)
+    days = (day - day.min()).dt.days
+    backwards = (_DAY_MIN * days + out["stamp"]).groupby(out["symbol"]).diff().to_numpy() < 0
+    _refuse(path, times[0], raw[times[0]], backwards, "must not go backwards. Sort the file by date and time")
     return out
 
 
@@ -176,8 +184,9 @@ def _on_grid(table: pd.DataFrame, symbol: str, minutes: int) -> BarDays:
         if bad.any():
             row = table[bad].iloc[0]
             raise UserError(
-                f"{row['file']} row {_shown(row['file'], int(row['row']))}: field {field!r} "
-                f"({symbol} {row['date']} {_clock(int(row['start']))}) {rule}. Correct or drop the row."
+                f"{row['file']} row {row['row']}: field {field!r} ({symbol} {row['date']} "
+                f"{_clock(int(row['start']))}) {rule} ({int(bad.sum())} of {len(table)} rows are wrong). "
+                "Correct or drop the row."
             )
     n_bars = 390 // minutes
     days = []
@@ -234,28 +243,46 @@ def _numbers(path: Path, column: pd.Series[Any], name: str, *, may_miss: bool = 
 
 
 def _read_text(path: Path) -> pd.DataFrame:
+    """A CSV file as texts, its index the lines of the file (the header is line 1); empty lines are skipped."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError,
-            ValueError) as error:  # fmt: skip
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = raw.decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as CSV ({error}). Check the file; fetch it again.") from None
-    if table.empty:
+    lone = re.search("\r(?!\n)", text)
+    if lone is not None:
+        line = text.count("\n", 0, lone.start()) + 1
+        raise UserError(f"{path} row {line}: holds a lone carriage return. End lines with LF or CRLF.")
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        found = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise UserError(f"{path} row {reader.line_num}: cannot be read as CSV ({error}). Correct the row.") from None
+    if not found:
+        raise UserError(f"{path}: cannot be read as CSV (it is empty). Fetch it again.")
+    header, rows = [name.strip() for name in found[0][1]], found[1:]
+    if twice := next((name for name in header if header.count(name) > 1), None):
+        raise UserError(f"{path} row 1: column {twice!r} appears twice. Remove or rename one.")
+    if wrong := [(line, cells) for line, cells in rows if len(cells) != len(header)]:
+        line, cells = wrong[0]
+        raise UserError(
+            f"{path} row {line}: {len(cells)} fields where the header has {len(header)}, but the row is "
+            f"{','.join(cells)[:_SHOWN]!r} ({len(wrong)} of {len(rows)} rows are wrong). Is the file cut short?"
+        )
+    if not rows:
         raise UserError(f"{path}: holds no row. Fetch it again.")
-    return table
+    return pd.DataFrame([cells for _, cells in rows], columns=header, index=[line for line, _ in rows])
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
+    """A Parquet file, its index the records counted from 1."""
     try:
         table = pd.read_parquet(path)
     except Exception as error:  # pyarrow has many: all mean that this is no readable Parquet file
         raise UserError(f"{path}: cannot be read as Parquet ({error}). Check the file; fetch it again.") from None
     if table.empty:
         raise UserError(f"{path}: holds no row. Fetch it again.")
-    return table.reset_index(drop=True)
-
-
-def _shown(file: str, row: int) -> int:
-    return row + (1 if file.endswith(".parquet") else 2)
+    return table.set_axis(np.arange(1, len(table) + 1), axis=0)
 
 
 def _clock(minute: int) -> str:
@@ -265,6 +292,6 @@ def _clock(minute: int) -> str:
 def _refuse(path: Path, field: str, values: pd.Series[Any], bad: NDArray[np.bool_], rule: str) -> None:
     if (rows := np.flatnonzero(bad)).size:
         raise UserError(
-            f"{path} row {_shown(path.name, int(rows[0]))}: field {field!r} {rule}, but is "
+            f"{path} row {values.index[rows[0]]}: field {field!r} {rule}, but is "
             f"{values.iloc[rows[0]]!r} ({rows.size} of {len(values)} rows are wrong). Correct or drop the row."
         )

@@ -17,7 +17,7 @@ from ..configs.rule_table import access_fee_cap_mils, round_lot_shares
 from .bar_fit import BarStatistics, bar_fit, measure_bars, volume_curve
 from .bars import is_bar_file, read_bars, read_volume_table
 from .calibration import CalibratedClass, calibrate
-from .data_report import data_report
+from .data_report import bar_report, data_report
 from .day_slots import FloatArray
 from .fee_schedule import with_fees
 from .fit_page import fit_page
@@ -41,7 +41,7 @@ class Calibration:
     measured: list[dict[str, str | float | int]]
     market: MarketConfig
     files: tuple[Path, ...]
-    findings: list[dict[str, str | float]]  # what the days are made of (`data_report`); empty for bars
+    findings: list[dict[str, str | float]]  # what the days are made of (`data_report`)
 
     @property
     def missed(self) -> list[TargetRow]:
@@ -130,7 +130,8 @@ def _measure(
         other = next(path for path in files if path not in bars)
         raise UserError(f"{bars[0].name} holds bars and {other.name} does not. Calibrate on one kind at a time.")
     if bars:
-        return measure_bars(read_bars(bars, symbol)), []
+        days_of_bars = read_bars(bars, symbol)
+        return measure_bars(days_of_bars), bar_report(days_of_bars)
     days = read_day(files)
     if symbol is not None:
         names = sorted({day.symbol for day in days})

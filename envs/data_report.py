@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .bars import BarDays
 from .day_slots import QUOTE_CROSSED, QUOTE_LOCKED, QUOTE_NONE, quote_path
 from .market_data import SESSION_CLOSE_NS, SESSION_OPEN_NS, IntArray, MarketDay
 
@@ -48,6 +49,27 @@ def data_report(days: Sequence[MarketDay]) -> list[dict[str, str | float]]:
             gaps = _gaps_s(times)
             longest = f"; the longest {gaps.max():.0f} s" if gaps.size else ""
             add(f"gaps over {GAP_S:g} s between {name}", gaps.size, float(gaps.sum()), f"last quote stands{longest}")
+    return rows
+
+
+def bar_report(bars: BarDays) -> list[dict[str, str | float]]:
+    """As `data_report`, of days of bars."""
+    rows: list[dict[str, str | float]] = []
+    traded = bars.volume_shares > 0
+    counts = {"bars with volume": (traded, "kept"), "bars missing or without volume": (~traded, "no volume, no return")}
+    if bars.bid_close_usd is not None and bars.ask_close_usd is not None:
+        bid, ask = bars.bid_close_usd, bars.ask_close_usd
+        counts |= {
+            "locked closes": (bid == ask, "no weight in spread means"),
+            "crossed closes": (bid > ask, "no weight in spread means"),
+            "bars without both closes": (~(np.isfinite(bid) & np.isfinite(ask)), "no weight in spread means"),
+        }
+    for day, date in enumerate(bars.dates):
+        for what, (at, treatment) in counts.items():
+            rows.append({
+                "symbol": bars.symbol, "date": date, "what": what, "count": int(at[day].sum()), "seconds": 0.0,
+                "treatment": treatment,
+            })  # fmt: skip
     return rows
 
 

@@ -12,6 +12,7 @@ import pytest
 from glasspool.configs.errors import UserError
 from glasspool.envs.bar_fit import measure_bars, volume_curve
 from glasspool.envs.bars import read_bars, read_volume_table
+from glasspool.envs.data_report import bar_report
 
 
 def table(minutes: int = 5, symbol: str = "ABC", date: str = "2026-01-05", last: int = 960) -> pd.DataFrame:
@@ -77,7 +78,10 @@ def test_one_name_must_be_chosen(tmp_path: Path) -> None:
     ("frame", "message"),
     [
         (table().assign(high=10.0), r"row 2: field 'open' must lie between"),
-        (pd.concat([table(), table().iloc[3:4]]), r"row 80: field 'time' \(ABC 2026-01-05 09:45\) is the second bar"),
+        (
+            pd.concat([table().iloc[:4], table().iloc[3:]]),
+            r"row 6: field 'time' \(ABC 2026-01-05 09:45\) is the second bar",
+        ),
         (table(minutes=2), "bars are 2 minutes long, but all must be 1, 5, 15"),
         (table().drop(columns="volume"), "row 1: column 'volume' is missing"),
         (table().drop(columns="time_et"), "row 1: columns none give the time"),
@@ -89,6 +93,71 @@ def test_broken_bars_are_refused_with_row_and_field(tmp_path: Path, frame: pd.Da
     frame.to_csv(tmp_path / "abc.csv", index=False)
     with pytest.raises(UserError, match=message):
         read_bars([tmp_path / "abc.csv"])
+
+
+def lines_of(tmp_path: Path, frame: pd.DataFrame | None = None) -> list[str]:
+    path = tmp_path / "good.csv"
+    (table() if frame is None else frame).to_csv(path, index=False)
+    return path.read_text().splitlines()
+
+
+BAD_LINES = [  # line of the file that is replaced (the header is 1), by what, what the refusal says
+    (5, "ABC,2026-01-05,09:45", r"abc.csv row 5: 3 fields where the header has 8, but the row is "
+     r"'ABC,2026-01-05,09:45' \(1 of 78 rows are wrong\). Is the file cut short"),
+    (79, "ABC,2026-01-05,15:55,50.77,50.7", "row 79: 5 fields where the header has 8"),
+    (2, "ABC,2026-01-05,09:30,50.0,50.01,50.0,50.01,500,1", "row 2: 9 fields where the header has 8"),
+    (6, "ABC,2026-01-05,09:40,50.0,50.01,50.0,50.01,500", "row 6: field 'time_et' must not go backwards|second bar"),
+    (6, "ABC,2026-01-05,09:35,50.0,50.01,50.0,50.01,500", "row 6: field 'time_et' must not go backwards.*is '09:35'"),
+    (9, "ABC,2026-01-05,10:05,50.0,50.01,50.0,50.01,-5", "row 9: field 'volume' must be a number of shares"),
+    (9, "ABC,2026-01-05,10:05,x,50.01,50.0,50.01,500", "row 9: field 'open' must be a number, but is 'x'"),
+    (1, "symbol,date,time_et,open,high,low,close,close", "row 1: column 'close' appears twice"),
+    (9, "ABC,2026-01-05,10:05,50.0,50.01,\r50.0,50.01,500", "row 9: holds a lone carriage return"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "text", "message"), BAD_LINES)
+def test_a_broken_line_is_refused_by_file_line_and_field(tmp_path: Path, line: int, text: str, message: str) -> None:
+    lines = lines_of(tmp_path)
+    lines[line - 1] = text
+    (tmp_path / "abc.csv").write_bytes("\n".join([*lines, ""]).encode())
+    with pytest.raises(UserError, match=message):
+        read_bars([tmp_path / "abc.csv"])
+
+
+def test_rows_in_reverse_are_refused(tmp_path: Path) -> None:
+    head, *rows = lines_of(tmp_path)
+    (tmp_path / "abc.csv").write_text("\n".join([head, *rows[::-1], ""]))
+    with pytest.raises(UserError, match=r"row 3: field 'time_et' must not go backwards.*77 of 78 rows are wrong"):
+        read_bars([tmp_path / "abc.csv"])
+
+
+def test_a_mark_mixed_line_ends_and_empty_lines_are_read_and_lines_still_count(tmp_path: Path) -> None:
+    lines = lines_of(tmp_path)
+    mixed = "\ufeff" + "\n".join(lines[:10]) + "\r\n\r\n\n" + "\r\n".join(lines[10:]) + "\n"
+    (tmp_path / "abc.csv").write_bytes(mixed.encode())
+    assert np.array_equal(read_bars([tmp_path / "abc.csv"]).close_usd, read_bars([tmp_path / "good.csv"]).close_usd)
+    bad = mixed.replace(lines[10], lines[10].replace("10:15", "25:15"))
+    (tmp_path / "abc.csv").write_bytes(bad.encode())
+    with pytest.raises(UserError, match="row 13: field 'time_et' must be a time"):
+        read_bars([tmp_path / "abc.csv"])
+
+
+def test_locked_and_crossed_closes_have_no_weight_and_are_counted(tmp_path: Path) -> None:
+    frame = table(minutes=1).assign(bid_close=49.99, ask_close=50.01)
+    frame["bid_close"] += 0.01 * (np.arange(390) % 2)  # the mid moves
+    frame["ask_close"] += 0.01 * (np.arange(390) % 2)
+    frame.to_csv(tmp_path / "good.csv", index=False)
+    frame.loc[[3, 4], "bid_close"], frame.loc[7, "bid_close"] = 51.0, frame.loc[7, "ask_close"]
+    frame.to_csv(tmp_path / "abc.csv", index=False)
+    clean, got = (measure_bars(read_bars([tmp_path / name])) for name in ("good.csv", "abc.csv"))
+    assert got.half_spread_bps == pytest.approx(clean.half_spread_bps, rel=1e-4)
+    counts = {row["what"]: row["count"] for row in bar_report(read_bars([tmp_path / "abc.csv"]))}
+    assert counts == {"bars with volume": 390, "bars missing or without volume": 0, "locked closes": 1,
+                      "crossed closes": 2, "bars without both closes": 0}  # fmt: skip
+    frame.loc[:29, "bid_close"] = 51.0
+    frame.to_csv(tmp_path / "abc.csv", index=False)
+    with pytest.raises(UserError, match="ABC, 2026-01-05: no bid_close below ask_close in the half hour from 09:30"):
+        measure_bars(read_bars([tmp_path / "abc.csv"]))
 
 
 @pytest.mark.parametrize("name", ["broken.csv.gz", "broken.parquet", "empty.csv"])

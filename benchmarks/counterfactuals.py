@@ -35,17 +35,18 @@ def main(folder: str, *logs: str) -> None:
         decisions += 1
         if (flip := body["flip"]) is None:
             none[
-                "last slot" if body["last_slot"] else "nothing within the ranges, or no open route of the other kind"
+                "last slot" if body["last_slot"] else "nothing within the ranges, or no route that was open or led"
             ] += 1
             continue
         key = (flip["to"], flip["lever"])
         told[key] += 1
         turned[key] += redecider.turned(body, flip["value"]) == flip["to"]
-        held[key] += redecider.turned(body, flip["before"]) not in (flip["to"], None)
+        # of a decision to send nothing, None (nothing is sent) is what it was
+        held[key] += redecider.turned(body, flip["before"]) not in (flip["to"], None if flip["to"] != "sent" else "")
         sent: Counter[str] = Counter()
         for child in body["released"]:
             sent[child["route"]] += child["shares"]
-        moved[key] += flip["orders"] is not None and dict(sent) != flip["orders"]
+        moved[key] += dict(sent) != flip["orders"]
         far.setdefault(key, []).append(flip["distance_ppm"] / 1e6)
         if told.total() == WANTED:
             break
@@ -54,14 +55,13 @@ def main(folder: str, *logs: str) -> None:
         f"`python benchmarks/counterfactuals.py BUNDLE LOG ...`: policy {bundle.policy_id} on {len(logs)} logs. "
         f"{decisions:,} decisions, {told.total():,} with a counterfactual; each was decided again in full with its one "
         "quantity at the stated value, and a step of its last digit nearer to what it was.", "",
-        "| would have gone | if changed | stated | turned when applied | not turned a step nearer | "
+        "| largest order to | if changed | stated | turned when applied | not turned a step nearer | "
         "other orders sent | median distance |",
         "|---|---|---:|---:|---:|---:|---:|",
         *(f"| {k[0]} | `{k[1]}` | {n:,} | {turned[k]:,} | {held[k]:,} | {moved[k]:,} | {np.median(far[k]):.3f} |"
           for k, n in sorted(told.items())),
         f"| all | | {told.total():,} | {turned.total():,} | {held.total():,} | {moved.total():,} | |", "",
-        "Other orders sent: of those whose orders are told (of another size they are not: its schedule would be "
-        "another too). Distance: fraction of the feature's range. Without one: "
+        "`sent`: nothing was, and then something. Distance: fraction of the feature's range. Without one: "
         + ", ".join(f"{n:,} ({why})" for why, n in none.items()) + ".",
     ]  # fmt: skip
     Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")

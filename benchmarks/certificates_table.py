@@ -23,8 +23,8 @@ def main() -> None:
         "What each line claims and its false-alarm rate: [docs/certification.md](../docs/certification.md).\n"
     )
     print(
-        "Lines *as drawn* hold fills to the laws as the market draws its venues, regimes and events; the other lines of a "
-        "law stand in a laboratory without them, the same for scenarios that differ in such draws alone.\n"
+        "Lines *as drawn* hold fills to the laws as the market draws its venues, regimes and events; the other lines "
+        "of a law stand in a laboratory without them, the same for scenarios that differ in such draws alone.\n"
     )
     print("| market | lines | hold | fail | do not apply | orders | seed | s |\n|---|---|---|---|---|---|---|---|")
     for c in certificates:

@@ -325,7 +325,8 @@ def _why(body: Record) -> str:
     text = f"{chosen['route']} had the highest score, {score}"
     if second is not None:
         text += f" against {number(second['score_e9'] / 1e9, 3)} for {second['route']}"
-        if told := _over_the_runner_up(body):
+        told_below = bool(reasons) and second["route"] == body.get("against")
+        if not told_below and (told := _over_the_runner_up(body)):
             text += f" ({told})"
     against = body.get("against")
     if reasons:

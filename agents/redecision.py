@@ -10,7 +10,6 @@ would have done beside a decision of the policy: only a fallback record holds it
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,12 +21,14 @@ from ..envs.features import N_GLOBAL, N_ROUTE, observation_bounds, schema_sha256
 from ..envs.state import ORDER_TYPES, TAKE
 from ..envs.venues import routes_of
 from ..explain.canonical import Record
-from ..explain.counterfactual import OTHER, SENT, largest_orders, observation_at
+from ..explain.counterfactual import OTHER, SENT, largest_orders
 from ..explain.decision import column_names, decide
 from ..explain.facts import Facts, Limits, Parent, is_dark, type_of
 from ..explain.lit_alternative import COST_PARTS
+from ..explain.what_if import what_if
 from .bundle import Bundle
 from .fallback import FeatureRanges
+from .fill_accounts import FillAccounts
 from .guarded_decision import GuardedDecision, RuleProposal
 from .integrated_gradients import MlpScorer
 from .rule_inputs import COUNTS, RuleInputs, VenueRules
@@ -134,7 +135,9 @@ class _Mismatch(Exception):
 
 
 class Redecider:
-    """Call it with the `run`, `parent` and `decision` records of a log, in order: None, or what is wrong.
+    """Call it with the records of a log, in order: None, or what is wrong.
+
+    What a decision says was left, filled dark and sent before is held to the orders and fills before it.
 
     Never raises for what a record holds. A record of a run on other venues is decided with the same functions where
     venues share them.
@@ -148,6 +151,7 @@ class Redecider:
         self._ranges = FeatureRanges.unlimited()
         self._rule_venues: VenueRules | None = None
         self._parents: dict[str, Parent] = {}
+        self._accounts = FillAccounts()
 
     def __call__(self, record: Record) -> str | None:
         try:
@@ -158,6 +162,8 @@ class Redecider:
                 self._read_parent(body)
             elif kind == "decision":
                 self._redecide(body)
+            elif kind in FillAccounts.types:
+                self._accounts.read(kind, body)
         except _Mismatch as mismatch:
             return str(mismatch)
         except ValidationError as error:
@@ -198,15 +204,15 @@ class Redecider:
             parent.adv_shares, parent.n_slots, parent.tick_e6, _whole(parent.start_ns, "start_ns"),
         )  # fmt: skip
 
-    def turned(self, body: Any, value: str) -> str | None:
-        """What the decision of a record that has a `flip` becomes with the flip's quantity at `value`: where its
-        largest order goes, lit or dark; of a flip to another route: other, or same; of one that sent nothing: sent.
+    def turned(self, body: Any, flip: Any, value: str) -> str | None:
+        """What a decision becomes with the quantity of one of its record's `flips` at `value`: where its largest order
+        goes, lit or dark; of a flip to another route: other, or same; of one that sent nothing: sent.
 
         Decided again in full from the changed observation; None: nothing was sent. The records before it must have
         been read.
         """
         _, limits, scorer, parent, facts = self._read(body)
-        flip, routes = body["flip"], limits.routes
+        routes = limits.routes
 
         def first(facts: Facts, chosen: int | None) -> int:
             d = decide(scorer, limits, parent, facts)
@@ -214,8 +220,8 @@ class Redecider:
             return int(largest_orders(routes, d.released[None], scores[None], chosen)[0])
 
         now = first(facts, None)
-        seen = observation_at(facts.observation, limits, flip["lever"], flip["route"], value)
-        then = first(replace(facts, observation=seen), now if now >= 0 else None)
+        changed = what_if(limits, parent, facts, flip["lever"], flip["route"], value)
+        then = first(changed, now if now >= 0 else None)
         if then < 0:
             return None
         if flip["to"] == SENT:
@@ -237,6 +243,8 @@ class Redecider:
 
     def _redecide(self, body: Any) -> None:
         logged, limits, scorer, parent, facts = self._read(body)
+        if (place := self._accounts.difference(str(body["decision_id"]), parent, facts)) is not None:
+            raise _Mismatch(place)
         outside = self._ranges.found(limits.routes, facts.measured)
         if bool(outside) != (logged.fallback is not None):
             named = ", ".join(o.feature for o in outside) or "nothing"

@@ -33,27 +33,31 @@ def main(folder: str, *logs: str) -> None:
         if record["type"] != "decision":
             continue
         decisions += 1
-        if (flip := body["flip"]) is None:
+        if not body["flips"]:
             none[
                 "last slot" if body["last_slot"] else "nothing within the ranges, or no route that was open or led"
             ] += 1
             continue
-        key = (flip["to"], flip["lever"])
-        told[key] += 1
-        turned[key] += redecider.turned(body, flip["value"]) == flip["to"]
-        # of a decision to send nothing, None (nothing is sent) is what it was
-        held[key] += redecider.turned(body, flip["before"]) not in (flip["to"], None if flip["to"] != "sent" else "")
-        sent: Counter[str] = Counter()
-        for child in body["released"]:
-            sent[child["route"]] += child["shares"]
-        moved[key] += dict(sent) != flip["orders"]
-        far.setdefault(key, []).append(flip["distance_ppm"] / 1e6)
-        if told.total() == WANTED:
+        for flip in body["flips"]:
+            key = (flip["to"], flip["lever"])
+            told[key] += 1
+            turned[key] += redecider.turned(body, flip, flip["value"]) == flip["to"]
+            # of a decision to send nothing, None (nothing is sent) is what it was
+            held[key] += redecider.turned(body, flip, flip["before"]) not in (
+                flip["to"],
+                None if flip["to"] != "sent" else "",
+            )
+            sent: Counter[str] = Counter()
+            for child in body["released"]:
+                sent[child["route"]] += child["shares"]
+            moved[key] += dict(sent) != flip["orders"]
+            far.setdefault(key, []).append(flip["distance_ppm"] / 1e6)
+        if told.total() >= WANTED:
             break
     lines = [
         "# Counterfactuals applied", "",
         f"`python benchmarks/counterfactuals.py BUNDLE LOG ...`: policy {bundle.policy_id} on {len(logs)} logs. "
-        f"{decisions:,} decisions, {told.total():,} with a counterfactual; each was decided again in full with its one "
+        f"{decisions:,} decisions, {told.total():,} counterfactuals; each was decided again in full with its one "
         "quantity at the stated value, and a step of its last digit nearer to what it was.", "",
         "| largest order to | if changed | stated | turned when applied | not turned a step nearer | "
         "other orders sent | median distance |",

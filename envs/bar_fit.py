@@ -54,13 +54,6 @@ def measure_bars(bars: BarDays) -> BarStatistics:
         half_bps = (bars.ask_close_usd - bars.bid_close_usd) / mids / 2 * 1e4
         half_bps[half_bps <= 0] = np.nan  # locked and crossed closes have no weight, as in recorded days
     spread = None if half_bps is None else _mean_or_nan(half_bps.reshape(len(half_bps), 13, -1))
-    if spread is not None and not np.isfinite(spread).all():
-        minute = 570 + 30 * int(np.flatnonzero(~np.isfinite(spread))[0])
-        raise UserError(
-            f"{bars.symbol}, {', '.join(bars.dates[:3])}{', ...' if bars.dates[3:] else ''}: no bid_close "
-            f"below ask_close in the half hour from {minute // 60:02d}:{minute % 60:02d}. Correct these "
-            "columns, or leave them out."
-        )
     return BarStatistics(
         name=f"{bars.symbol.lower()}_{bars.dates[0][:4]}", symbol=bars.symbol, dates=bars.dates,
         bar_minutes=bars.bar_minutes,
@@ -138,9 +131,11 @@ def bar_fit(statistics: BarStatistics, base: MarketConfig) -> MarketFit:
 
 
 def _mids(bars: BarDays) -> FloatArray | None:
+    """Mids of the bars' ends; NaN where the close is crossed, whose mid is no price."""
     if bars.bid_close_usd is None or bars.ask_close_usd is None:
         return None
-    return (bars.bid_close_usd + bars.ask_close_usd) / 2
+    crossed = bars.bid_close_usd > bars.ask_close_usd
+    return np.where(crossed, np.nan, (bars.bid_close_usd + bars.ask_close_usd) / 2)
 
 
 def _returns_bps(bars: BarDays, mids: FloatArray | None) -> FloatArray:

@@ -9,22 +9,16 @@ a Parquet file the record, from 1.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import logging
-import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ..configs.errors import UserError
+from .bar_files import clock, minute_stamps, minutes_of_day, numbers, read_parquet, read_text, refuse
 from .day_slots import FloatArray
 
 BAR_MINUTES = (1, 5, 15)
@@ -34,7 +28,6 @@ _TIMES = ("time_et", "time_et_end", "ms")
 _PRICES = ("open", "high", "low", "close")
 _QUOTES = ("bid_close", "ask_close")
 _MAX_SHARES = 10**10
-_SHOWN = 60  # characters of a bad row
 _TABLE_BINS = (13, 26, 78, 390)
 _log = logging.getLogger(__name__)
 
@@ -93,23 +86,23 @@ def read_volume_table(path: Path | str) -> tuple[tuple[str, ...], FloatArray]:
         UserError: a bin off the grid, a value that is no volume, a day without volume; names file, row and field.
     """
     path = Path(path)
-    table = _read_text(path)
+    table, header = read_text(path)
     if table.columns[0] != "bin_start" or table.shape[1] < 2:
         raise UserError(
-            f"{path} row 1: the header starts with {table.columns[0]!r}, but a volume table has bin_start and "
+            f"{path} row {header}: the header starts with {table.columns[0]!r}, but a volume table has bin_start and "
             "a column a day. Name the columns so."
         )
-    starts = _minutes_of_day(path, table["bin_start"], "bin_start")
+    starts = minutes_of_day(path, table["bin_start"], "bin_start")
     n_bins = len(table)
     if n_bins not in _TABLE_BINS:
         raise UserError(f"{path}: {n_bins} bins, but the session has 13, 26, 78 or 390 equal ones. Complete it.")
     expected = _OPEN_MIN + np.arange(n_bins) * (390 // n_bins)
-    _refuse(path, "bin_start", table["bin_start"], starts != expected, f"must follow each other every {390 // n_bins} "
+    refuse(path, "bin_start", table["bin_start"], starts != expected, f"must follow each other every {390 // n_bins} "
             "minutes from 09:30")  # fmt: skip
     columns = []
     for label in table.columns[1:]:
-        volume = _numbers(path, table[label], label)
-        _refuse(path, label, table[label], ~(volume >= 0) | (volume > _MAX_SHARES), "must be a volume of 0 or more")
+        volume = numbers(path, table[label], label)
+        refuse(path, label, table[label], ~(volume >= 0) | (volume > _MAX_SHARES), "must be a volume of 0 or more")
         if not volume.sum() > 0:
             raise UserError(f"{path}: column {label!r} has no volume at all. Drop it.")
         columns.append(volume)
@@ -118,45 +111,53 @@ def read_volume_table(path: Path | str) -> tuple[tuple[str, ...], FloatArray]:
 
 def _read_table(path: Path) -> pd.DataFrame:
     """Checked columns: symbol, date, minute (start, of the day), prices, volume, quotes; rows of the session only."""
-    raw = _read_parquet(path) if path.name.endswith(".parquet") else _read_text(path)
+    raw, header = read_parquet(path) if path.name.endswith(".parquet") else read_text(path)
     times = [name for name in _TIMES if name in raw.columns]
     needed = ("symbol", "date", *_PRICES, "volume")
     if missing := [name for name in needed if name not in raw.columns]:
-        raise UserError(f"{path} row 1: column {missing[0]!r} is missing. Bars need {', '.join(needed)} and a time.")
+        raise UserError(
+            f"{path} row {header}: column {missing[0]!r} is missing. Bars need {', '.join(needed)} and a time."
+        )
     if len(times) != 1:
         raise UserError(
-            f"{path} row 1: columns {times or 'none'} give the time, but just one of {', '.join(_TIMES)} must. "
+            f"{path} row {header}: columns {times or 'none'} give the time, but just one of {', '.join(_TIMES)} must. "
             "Name the column of bar starts time_et, of bar ends time_et_end, of milliseconds ms."
         )
-    out = pd.DataFrame({"symbol": raw["symbol"].astype(str).str.strip().str.upper(), "date": raw["date"].astype(str)})
-    _refuse(path, "symbol", raw["symbol"], (out["symbol"] == "").to_numpy(), "must be a name")
+    symbols = raw["symbol"].astype(str).str.strip().str.upper().mask(raw["symbol"].isna(), "")
+    out = pd.DataFrame({"symbol": symbols, "date": raw["date"].astype(str)})
+    refuse(path, "symbol", raw["symbol"], (out["symbol"] == "").to_numpy(), "must be a name")
     day = pd.to_datetime(out["date"], format="%Y-%m-%d", errors="coerce")
-    _refuse(path, "date", raw["date"], day.isna().to_numpy(), "must be a date, YYYY-MM-DD")
-    out["stamp"], out["ends"] = _stamps(path, raw[times[0]], times[0]), times[0] == "time_et_end"
-    prices = {name: _numbers(path, raw[name], name, may_miss=True) for name in _PRICES}
-    volume = _numbers(path, raw["volume"], "volume", may_miss=True)
+    refuse(path, "date", raw["date"], day.isna().to_numpy(), "must be a date, YYYY-MM-DD")
+    out["stamp"], out["ends"] = minute_stamps(path, raw[times[0]], times[0]), times[0] == "time_et_end"
+    prices = {name: numbers(path, raw[name], name, may_miss=True) for name in _PRICES}
+    volume = numbers(path, raw["volume"], "volume", may_miss=True)
     traded = np.isfinite(volume) & (volume > 0)
-    _refuse(path, "volume", raw["volume"], ~(np.isnan(volume) | ((volume >= 0) & (volume <= _MAX_SHARES))),
+    refuse(path, "volume", raw["volume"], ~(np.isnan(volume) | ((volume >= 0) & (volume <= _MAX_SHARES))),
             "must be a number of shares, or empty without a trade")  # fmt: skip
     for name, price in prices.items():
-        _refuse(path, name, raw[name], traded & ~(price > 0), "must be a positive price in a bar with volume")
+        refuse(path, name, raw[name], traded & ~(price > 0), "must be a positive price in a bar with volume")
     low, high = prices["low"], prices["high"]
     for name in ("open", "close"):
         outside = traded & ((prices[name] < low * (1 - 1e-9)) | (prices[name] > high * (1 + 1e-9)))
-        _refuse(path, name, raw[name], outside, "must lie between the bar's low and high")
-    _refuse(path, "high", raw["high"], traded & (high < low), "must not be below the low")
+        refuse(path, name, raw[name], outside, "must lie between the bar's low and high")
+    refuse(path, "high", raw["high"], traded & (high < low), "must not be below the low")
     for name, price in prices.items():
         out[name] = np.where(traded, price, np.nan)
     out["volume"] = np.where(traded, volume, 0.0)
-    if all(name in raw.columns for name in _QUOTES):
+    if lone := [name for name in _QUOTES if name in raw.columns]:
+        if len(lone) < len(_QUOTES):
+            raise UserError(
+                f"{path} row {header}: column {lone[0]!r} stands without its other side. Quotes need "
+                f"{' and '.join(_QUOTES)}; complete the pair, or drop the column."
+            )
         for name in _QUOTES:
-            quote = _numbers(path, raw[name], name, may_miss=True)
-            _refuse(path, name, raw[name], np.isfinite(quote) & ~(quote > 0), "must be a positive price, or empty")
+            quote = numbers(path, raw[name], name, may_miss=True)
+            refuse(path, name, raw[name], np.isfinite(quote) & ~(quote > 0), "must be a positive price, or empty")
             out[name] = quote
     out["row"], out["file"] = out.index, str(path)
     days = (day - day.min()).dt.days
     backwards = (_DAY_MIN * days + out["stamp"]).groupby(out["symbol"]).diff().to_numpy() < 0
-    _refuse(path, times[0], raw[times[0]], backwards, "must not go backwards. Sort the file by date and time")
+    refuse(path, times[0], raw[times[0]], backwards, "must not go backwards", "Sort the file by date and time.")
     return out
 
 
@@ -185,9 +186,10 @@ def _on_grid(table: pd.DataFrame, symbol: str, minutes: int) -> BarDays:
             row = table[bad].iloc[0]
             raise UserError(
                 f"{row['file']} row {row['row']}: field {field!r} ({symbol} {row['date']} "
-                f"{_clock(int(row['start']))}) {rule} ({int(bad.sum())} of {len(table)} rows are wrong). "
+                f"{clock(int(row['start']))}) {rule} ({int(bad.sum())} of {len(table)} rows are wrong). "
                 "Correct or drop the row."
             )
+    _refuse_without_spread(table, symbol)
     n_bars = 390 // minutes
     days = []
     for date, day in table.groupby("date", sort=True):
@@ -213,85 +215,23 @@ def _on_grid(table: pd.DataFrame, symbol: str, minutes: int) -> BarDays:
     )  # fmt: skip
 
 
-def _stamps(path: Path, column: pd.Series[Any], name: str) -> NDArray[np.int64]:
-    """Minutes after midnight."""
-    if name != "ms":
-        return _minutes_of_day(path, column, name)
-    ms = _numbers(path, column, name)
-    _refuse(path, name, column, ~((ms >= 0) & (ms < _DAY_MIN * 60_000) & (ms % 60_000 == 0)),
-            "must be whole minutes of the day in milliseconds")  # fmt: skip
-    return (ms // 60_000).astype(np.int64)
-
-
-def _minutes_of_day(path: Path, column: pd.Series[Any], name: str) -> NDArray[np.int64]:
-    texts = column.astype(str).str.strip().str.upper()
-    parts = texts.str.extract(r"^(\d{1,2}):(\d{2})(?::00)?\s*(AM|PM)?$")
-    hours, minutes = pd.to_numeric(parts[0]), pd.to_numeric(parts[1])
-    half = parts[2].fillna("")
-    bad = hours.isna() | (minutes > 59) | (hours > 23) | ((half != "") & ((hours < 1) | (hours > 12)))
-    _refuse(path, name, column, bad.to_numpy(bool), "must be a time such as 09:30")
-    by_clock = np.where(half == "", hours, hours % 12 + np.where(half == "PM", 12, 0))
-    return np.asarray(by_clock * 60 + minutes.to_numpy()).astype(np.int64)
-
-
-def _numbers(path: Path, column: pd.Series[Any], name: str, *, may_miss: bool = False) -> FloatArray:
-    empty = column.isna() | (column.astype(str).str.strip() == "")
-    values = pd.to_numeric(column.where(~empty), errors="coerce").to_numpy(float, na_value=np.nan)
-    broken = ~np.isfinite(values) & ~empty.to_numpy(bool)
-    _refuse(path, name, column, broken if may_miss else ~np.isfinite(values), "must be a number")
-    return values
-
-
-def _read_text(path: Path) -> pd.DataFrame:
-    """A CSV file as texts, its index the lines of the file (the header is line 1); empty lines are skipped."""
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = raw.decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as CSV ({error}). Check the file; fetch it again.") from None
-    lone = re.search("\r(?!\n)", text)
-    if lone is not None:
-        line = text.count("\n", 0, lone.start()) + 1
-        raise UserError(f"{path} row {line}: holds a lone carriage return. End lines with LF or CRLF.")
-    reader = csv.reader(io.StringIO(text, newline=""))
-    try:
-        found = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except csv.Error as error:
-        raise UserError(f"{path} row {reader.line_num}: cannot be read as CSV ({error}). Correct the row.") from None
-    if not found:
-        raise UserError(f"{path}: cannot be read as CSV (it is empty). Fetch it again.")
-    header, rows = [name.strip() for name in found[0][1]], found[1:]
-    if twice := next((name for name in header if header.count(name) > 1), None):
-        raise UserError(f"{path} row 1: column {twice!r} appears twice. Remove or rename one.")
-    if wrong := [(line, cells) for line, cells in rows if len(cells) != len(header)]:
-        line, cells = wrong[0]
+def _refuse_without_spread(table: pd.DataFrame, symbol: str) -> None:
+    """Quotes, where there are any, must hold a spread in every half hour of the session, and a mid on every day."""
+    if not all(name in table.columns for name in _QUOTES):
+        return
+    bid, ask = table["bid_close"], table["ask_close"]
+    half_hour = (table["start"] - _OPEN_MIN) // 30
+    for by, ok, what in (
+        (table["date"], bid <= ask, "at or below"),
+        (half_hour, bid < ask, "below"),
+    ):
+        good = ok.groupby(by).any()
+        if good.all():
+            continue
+        bad = table[(by == good.index[~good][0]).to_numpy()]
+        row = bad.iloc[0]
+        where = f"on {row['date']}" if by is not half_hour else f"in the half hour from {clock(int(row['start']))}"
         raise UserError(
-            f"{path} row {line}: {len(cells)} fields where the header has {len(header)}, but the row is "
-            f"{','.join(cells)[:_SHOWN]!r} ({len(wrong)} of {len(rows)} rows are wrong). Is the file cut short?"
-        )
-    if not rows:
-        raise UserError(f"{path}: holds no row. Fetch it again.")
-    return pd.DataFrame([cells for _, cells in rows], columns=header, index=[line for line, _ in rows])
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    """A Parquet file, its index the records counted from 1."""
-    try:
-        table = pd.read_parquet(path)
-    except Exception as error:  # pyarrow has many: all mean that this is no readable Parquet file
-        raise UserError(f"{path}: cannot be read as Parquet ({error}). Check the file; fetch it again.") from None
-    if table.empty:
-        raise UserError(f"{path}: holds no row. Fetch it again.")
-    return table.set_axis(np.arange(1, len(table) + 1), axis=0)
-
-
-def _clock(minute: int) -> str:
-    return f"{minute // 60:02d}:{minute % 60:02d}"
-
-
-def _refuse(path: Path, field: str, values: pd.Series[Any], bad: NDArray[np.bool_], rule: str) -> None:
-    if (rows := np.flatnonzero(bad)).size:
-        raise UserError(
-            f"{path} row {values.index[rows[0]]}: field {field!r} {rule}, but is "
-            f"{values.iloc[rows[0]]!r} ({rows.size} of {len(values)} rows are wrong). Correct or drop the row."
+            f"{row['file']} row {row['row']}: field 'bid_close' ({symbol}) must be {what} ask_close at some time "
+            f"{where}, but is in none of {len(bad)} rows. Correct these columns, or leave them out."
         )

@@ -61,7 +61,7 @@ def bar_report(bars: BarDays) -> list[dict[str, str | float]]:
         bid, ask = bars.bid_close_usd, bars.ask_close_usd
         counts |= {
             "locked closes": (bid == ask, "no weight in spread means"),
-            "crossed closes": (bid > ask, "no weight in spread means"),
+            "crossed closes": (bid > ask, "no weight in spread means, no return"),
             "bars without both closes": (~(np.isfinite(bid) & np.isfinite(ask)), "no weight in spread means"),
         }
     for day, date in enumerate(bars.dates):

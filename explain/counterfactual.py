@@ -1,15 +1,14 @@
-"""What would have turned a decision: the nearest change of one quantity that gives the largest order to a lit route
-instead of a dark one, or to a dark one.
+"""What would have turned a decision: the nearest change of one quantity that gives the largest order to another route.
 
-Where nothing within the ranges does, it is the nearest change that gives it to another route; of a decision to send
-nothing, the nearest that sends something.
+Where that route is of the same kind, also the nearest that gives it to a route of the other kind, dark or lit. Of a
+decision to send nothing, they are the nearest changes of a market's quantity and of the shares left to do that send
+something.
 
-A lever moves what moves together: the spread moves the three features that read it and every fee in half spreads; a
-pool's measured markout and fill rate are the chosen pool's, or the leading pool's of a decision for lit. The order's
-size is no lever: with another, its schedule, its band and its caps would be others too. "Nearest" is the smallest
-change as a fraction of the lever's range in the feature table. Orders are made anew, through pace, weights, lots and
-controls, at every knot of a function and three points between; the first interval in which the decision turns is cut
-down to the last digit that is told, and the value a step nearer to the present does not turn it.
+"Nearest" is the smallest change as a fraction of the quantity's range in the feature table. Fill rates and markouts are
+those of the chosen route, the runner-up and the best route of the other kind; with spread, volatility and the shares
+left to do these are all the levers (`what_if`). Orders are made anew, through pace,
+weights, lots and controls, at every knot of a function and three points between; the first interval in which the
+decision turns is cut down to the last digit that is told, and the value a step nearer to the present does not turn it.
 """
 
 from __future__ import annotations
@@ -21,61 +20,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..envs.features import FEATURES, N_GLOBAL, N_ROUTE
 from ..envs.state import TAKE
 from .attribution import Scorer
-from .facts import Body, Limits, is_dark, type_of
-from .reasons import COLUMN, Story, fills_behind
+from .facts import Body, is_dark, type_of
+from .reasons import Story, fills_behind
 from .release import released_at
+from .what_if import FEATURE, LEFT, LEVERS, Floats, Lever, with_left
 
 _EVEN_POINTS = 65  # beside the knots, for what is not straight between them
 _BETWEEN = 4  # parts of the way from one point to the next
 _CUTS, _ROUNDS = 33, 3  # points an interval is cut by, and how often: to 3e-5 of it
 _DIGITS = (4, 6, 8)  # significant digits of the value that is told; more only where fewer step over the turn
-_FEATURE = {f.name: f for f in FEATURES}
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Lever:
-    """One quantity: `base`'s feature and what moves with it by `slope` a unit; base 1: the feature is the quantity."""
-
-    name: str
-    feature: str  # its range is the measure
-    base: float  # quantity = base ** feature; 1: the feature itself
-    moves: tuple[tuple[str, float], ...]
-    scales: str | None = None  # a feature of every route that shrinks as the quantity grows
-    scoped: bool = False  # of one route
-    words: str = ""
-
-    def natural(self, x: float) -> float:
-        return x if self.base == 1 else self.base**x
-
-    def coordinate(self, value: float) -> float:
-        if self.base == 1:
-            return value
-        return math.log10(value) if self.base == 10 else math.log2(value)
-
-
-_LOG2_10 = math.log2(10.0)
-LEVERS = (
-    Lever("markout_hs", "markout_hs", 1, (("markout_hs", 1.0),), scoped=True,
-          words="{route}'s {known} 10 s markout had been {value} half spreads instead of {now}"),
-    Lever("fill_rate_frac", "log_fill_rate", 10, (("log_fill_rate", 1.0),), scoped=True,
-          words="{route}'s {known} fill rate had been {value} instead of {now}"),
-    Lever("spread_bps", "log_spread_bps", 10,
-          (("log_spread_bps", 1.0), ("log_spread_ratio", _LOG2_10), ("log_move_per_spread", -_LOG2_10)), "fee_hs",
-          words="the spread, before rounding to ticks, had been {value} bps instead of {now}"),
-    Lever("volatility_ratio", "log_vol_ratio", 2, (("log_vol_ratio", 1.0),),
-          words="volatility had been {value} x normal instead of {now}"),
-)  # fmt: skip
 OTHER, SENT = "other", "sent"
-_BY_NAME = {lever.name: lever for lever in LEVERS}
 
 
 @dataclass(frozen=True)
 class Flip:
-    """The nearest turn. `value` is a decimal text: what is told is what was scored."""
+    """A turn. `value` is a decimal text: what is told is what was scored."""
 
     to: str  # lit or dark; "other": another route of the same kind has the largest order; "sent": nothing was sent
     leader: str  # the route with the largest order then
@@ -102,88 +63,31 @@ class Flip:
         }  # fmt: skip
 
 
-def observation_at(
-    observation: tuple[float, ...], limits: Limits, lever: str, route: str | None, value: str
-) -> tuple[float, ...]:
-    """The observation with one quantity at another value: what `flip` of a decision record is about.
+def counterfactuals(story: Story, scorer: Scorer) -> list[Flip]:
+    """The nearest turn, then, where that stays lit or stays dark, the nearest to the other kind; nothing where no value
+    within the ranges turns the decision. Of nothing sent: the market's and the shares left, the nearer first.
 
-    Args:
-        lever, route, value: as in the record.
-
-    Raises:
-        KeyError, ValueError: no such lever, route or number.
-    """
-    x = _BY_NAME[lever].coordinate(float(value))
-    at = None if route is None else limits.routes.index(route)
-    return tuple(_rows(_BY_NAME[lever], at, np.array(observation), np.array([x]))[0].tolist())
-
-
-def _columns(lever: Lever, route: int | None) -> list[tuple[int, str, float]]:
-    if route is None:
-        return [(COLUMN[name], name, slope) for name, slope in lever.moves]
-    return [(N_GLOBAL + route * N_ROUTE + COLUMN[name], name, slope) for name, slope in lever.moves]
-
-
-def _rows(lever: Lever, route: int | None, obs: Floats, xs: Floats) -> Floats:
-    """(n, n_obs): the observation at the coordinates `xs` (n,) of a lever, every feature within its range."""
-    rows = np.repeat(obs[None, :], len(xs), axis=0)
-    start = obs[_columns(lever, route)[0][0]]
-    for at, name, slope in _columns(lever, route):
-        rows[:, at] = np.clip(obs[at] + slope * (xs - start), _FEATURE[name].low, _FEATURE[name].high)
-    if lever.scales is not None:
-        f, first = _FEATURE[lever.scales], N_GLOBAL + COLUMN[lever.scales]
-        scaled = obs[None, first::N_ROUTE] * (lever.base ** (start - xs))[:, None]
-        rows[:, first::N_ROUTE] = np.clip(scaled, f.low, f.high)
-    return rows
-
-
-def counterfactual(story: Story, scorer: Scorer) -> Flip | None:
-    """The nearest turn of a decision over all levers, from dark to lit or back; else to another route; else None:
-    nothing within the ranges turns it.
-
-    None too for the last slot (a control decides), where no route is open, and where the controls left the largest
+    Nothing too for the last slot (a control decides), where no route is open, and where the controls left the largest
     order to a route that does not have the highest score.
     """
     chosen = story.chosen
     if chosen is None or story.completing:
-        return None
+        return []
     routes = story.limits.routes
     ranked = story.explanation.order([r for r, mask in enumerate(story.facts.masks) if not mask])
-    measured = [r for r in ranked[:2] if type_of(routes[r]) != TAKE]  # a take has no record to be different
-    if not sum(story.released):
-        return _nearest(story, scorer, ranked, SENT, measured)
-    if ranked[0] != chosen or story.released[chosen] < max(story.released):
-        return None
-    dark = is_dark(routes[chosen])
-    across = [r for r in ranked if is_dark(routes[r]) != dark]
-    if across:
-        pool = chosen if dark else across[0]
-        if flip := _nearest(story, scorer, across, "lit" if dark else "dark", [pool]):
-            return flip
-    if len(ranked) < 2:
-        return None
-    return _nearest(story, scorer, ranked[1:], OTHER, measured)
-
-
-def _nearest(story: Story, scorer: Scorer, others: list[int], to: str, measured: list[int]) -> Flip | None:
-    """The nearest turn over all levers; those of one route are tried on each of `measured`.
-
-    All levers are looked at from point to point at once; then the interval of the nearest turn is searched first, and
-    the others only while they begin nearer than what was found.
-    """
-    search = _Search(story, scorer, np.array(others), to)
-    lines = [_Line(scorer, story, lever, r) for lever in LEVERS for r in (measured if lever.scoped else [None])]
-    leaders = search.leaders(np.concatenate([line.rows(line.points) for line in lines]))
-    by_line = np.split(leaders, np.cumsum([len(line.points) for line in lines])[:-1])
-    turns = [turn for line, found in zip(lines, by_line, strict=True) for turn in line.first_turns(found)]
-    best: Flip | None = None
-    for line, last, first in sorted(turns, key=lambda turn: turn[0].distance(turn[1])):
-        if best is not None and line.distance(last) >= best.distance_frac:
-            break
-        flip = search.told(line, last, first)
-        if flip is not None and (best is None or flip.distance_frac < best.distance_frac):
-            best = flip
-    return best
+    nothing = not sum(story.released)
+    if not nothing and (ranked[0] != chosen or story.released[chosen] < max(story.released)):
+        return []
+    across = [r for r in ranked if is_dark(routes[r]) != is_dark(routes[chosen])]
+    told_of = dict.fromkeys([chosen, *ranked[:2], *across[:1]])
+    search = _Search(story, scorer, [r for r in told_of if type_of(routes[r]) != TAKE])  # a take has no record
+    if nothing:
+        found = [search.nearest(ranked, SENT), search.more_left()]
+        return sorted((f for f in found if f is not None), key=lambda f: f.distance_frac)
+    nearest = search.nearest(ranked[1:], OTHER)
+    stays = nearest is not None and nearest.to == OTHER
+    found = [nearest, search.nearest(across, "lit" if is_dark(routes[chosen]) else "dark") if stays else None]
+    return [f for f in found if f is not None]
 
 
 class _Line:
@@ -192,21 +96,21 @@ class _Line:
     def __init__(self, scorer: Scorer, story: Story, lever: Lever, route: int | None) -> None:
         self.lever, self.route = lever, route
         self._obs = np.array(story.facts.observation)
-        self._range = _FEATURE[lever.feature]
-        self.start = float(self._obs[_columns(lever, route)[0][0]])
+        self._range = FEATURE[lever.feature]
+        self.start = float(self._obs[lever.columns(route)[0][0]])
         self.points = self._points(scorer.knots)
 
     def rows(self, xs: Floats) -> Floats:
-        return _rows(self.lever, self.route, self._obs, xs)
+        return self.lever.rows(self.route, self._obs, xs)
 
     def distance(self, x: float) -> float:
         return abs(x - self.start) / (self._range.high - self._range.low)
 
-    def first_turns(self, leaders: NDArray[np.int64]) -> list[tuple[_Line, float, float]]:
+    def first_turns(self, turned: NDArray[np.bool_]) -> list[tuple[_Line, float, float]]:
         """Down and up from the present: the last point before the decision turns, and the first where it has."""
         at, found = int(np.searchsorted(self.points, self.start)), []
         for way in (slice(at, None, -1), slice(at, None)):
-            hits = np.flatnonzero(leaders[way] >= 0)
+            hits = np.flatnonzero(turned[way])
             if hits.size and hits[0] > 0:
                 xs = self.points[way]
                 found.append((self, float(xs[hits[0] - 1]), float(xs[hits[0]])))
@@ -217,8 +121,8 @@ class _Line:
         f = self._range
         parts = [np.array([self.start, f.low, f.high])]
         steps = np.linspace(0.0, 1.0, knots) if knots else np.empty(0)
-        for at, name, slope in _columns(self.lever, self.route):
-            g = _FEATURE[name]
+        for at, name, slope in self.lever.columns(self.route):
+            g = FEATURE[name]
             parts.append(self.start + (g.low + (g.high - g.low) * steps - self._obs[at]) / slope)
         if self.lever.scales is not None or not knots:
             parts.append(np.linspace(f.low, f.high, _EVEN_POINTS))
@@ -244,40 +148,97 @@ def largest_orders(
     return np.where(released.any(1), best, -1)
 
 
-@dataclass(frozen=True)
 class _Search:
-    story: Story
-    scorer: Scorer
-    others: NDArray[np.int64]  # the open routes that the largest order may turn to
-    to: str
+    """The turns of one decision; the levers of one route are tried on each of `measured`.
 
-    def leaders(self, rows: Floats) -> NDArray[np.int64]:
-        """(n,) the route that the decision turns to at each of the observations; -1: it does not turn."""
-        story = self.story
-        scores = self.scorer.scores_e9(rows)
+    All levers are looked at from point to point at once, for every kind of turn that is asked for.
+    """
+
+    def __init__(self, story: Story, scorer: Scorer, measured: Sequence[int]) -> None:
+        self._story, self._scorer = story, scorer
+        self._chosen = story.chosen if sum(story.released) else None
+        self._lines = [
+            _Line(scorer, story, lever, r) for lever in LEVERS for r in (measured if lever.scoped else [None])
+        ]
+        leaders = self._leaders(np.concatenate([line.rows(line.points) for line in self._lines]))
+        self._by_line = np.split(leaders, np.cumsum([len(line.points) for line in self._lines])[:-1])
+
+    def nearest(self, others: Sequence[int], to: str) -> Flip | None:
+        """The nearest turn to one of the routes `others`.
+
+        The interval of the nearest is cut first, and the others only while they begin nearer than what was found.
+        """
+        turns = [
+            turn
+            for line, found in zip(self._lines, self._by_line, strict=True)
+            for turn in line.first_turns(np.isin(found, others))
+        ]
+        best: Flip | None = None
+        for line, last, first in sorted(turns, key=lambda turn: turn[0].distance(turn[1])):
+            if best is not None and line.distance(last) >= best.distance_frac:
+                break
+            flip = self._told(line, last, first, others, to)
+            if flip is not None and (best is None or flip.distance_frac < best.distance_frac):
+                best = flip
+        return best
+
+    def more_left(self) -> Flip | None:
+        """How many more shares left to do would have sent something: the fewest of those looked at, a lot's twentieths
+        and then thirds of what was done."""
+        story, ordered = self._story, self._story.parent.ordered_shares
+        now, lot = story.facts.remaining_shares, story.limits.lot_shares
+        step = max(1, lot // 20)
+        looked_at = [
+            *range(now + step, now + 2 * lot + 1, step),
+            *np.linspace(now, ordered, 33)[1:].astype(int).tolist(),
+        ]
+        last = now
+        for left in sorted(n for n in looked_at if now < n <= ordered):
+            if self._sent_with(left) >= 0:
+                break
+            last = left
+        else:
+            return None
+        while left - last > 1:
+            middle = (last + left) // 2
+            last, left = (last, middle) if self._sent_with(middle) >= 0 else (middle, left)
+        leader = story.limits.routes[self._sent_with(left)]
+        return Flip(
+            SENT, leader, LEFT, None, "", str(now), str(left), str(last), (left - now) / ordered,
+        )  # fmt: skip
+
+    def _sent_with(self, left_shares: int) -> int:
+        facts = with_left(self._story.parent, self._story.facts, left_shares)
+        scores = self._scorer.scores_e9(np.array([facts.observation]))
+        released = released_at(self._story.limits, self._story.parent, facts, scores)
+        return int(largest_orders(self._story.limits.routes, released, scores[:, 1:], None)[0])
+
+    def _leaders(self, rows: Floats) -> NDArray[np.int64]:
+        """(n,) the route with the largest order at each of the observations; -1: nothing is sent."""
+        story = self._story
+        scores = self._scorer.scores_e9(rows)
         released = released_at(story.limits, story.parent, story.facts, scores)
-        chosen = None if self.to == SENT else story.chosen
-        found = largest_orders(story.limits.routes, released, scores[:, 1:], chosen)
-        return np.where(np.isin(found, self.others), found, -1)
+        return largest_orders(story.limits.routes, released, scores[:, 1:], self._chosen)
 
-    def told(self, line: _Line, last: float, first: float) -> Flip | None:
+    def _told(self, line: _Line, last: float, first: float, others: Sequence[int], to: str) -> Flip | None:
         """The turn between two coordinates in decimals: the first of its digits that turns the decision, the one before
         not."""
         way = 1 if first > last else -1
         for _ in range(_ROUNDS):
             xs = np.linspace(last, first, _CUTS)
-            i = int(np.flatnonzero(self.leaders(line.rows(xs)) >= 0)[0])  # the last of xs turns
+            i = int(np.flatnonzero(np.isin(self._leaders(line.rows(xs)), others))[0])  # the last of xs turns
             last, first = float(xs[i - 1]), float(xs[i])
-        lever, f = line.lever, _FEATURE[line.lever.feature]
+        lever, f = line.lever, FEATURE[line.lever.feature]
         now, value = lever.natural(line.start), lever.natural(first)
         low, high = lever.natural(f.low), lever.natural(f.high)
 
         def leader(v: float) -> int:
             if not low <= v <= high:
                 return -1
-            return int(self.leaders(line.rows(np.array([lever.coordinate(v)])))[0])
+            found = int(self._leaders(line.rows(np.array([lever.coordinate(v)])))[0])
+            return found if found in others else -1
 
-        routes = self.story.limits.routes
+        routes = self._story.limits.routes
         for digits in _DIGITS:
             places = digits - (1 if lever.base == 1 else 1 + math.floor(math.log10(value))) + (lever.base == 1)
             unit = 10.0**places
@@ -290,22 +251,19 @@ class _Search:
                 before = now
             elif leader(before) >= 0:
                 continue
-            decimals, to = max(places, 0), leader(told)
-            unseen = line.route is not None and not fills_behind(self.story, line.route)
+            decimals, turned_to = max(places, 0), leader(told)
+            unseen = line.route is not None and not fills_behind(self._story, line.route)
             return Flip(
-                self._kind(to), routes[to], lever, None if line.route is None else routes[line.route],
+                self._kind(turned_to, to), routes[turned_to], lever, None if line.route is None else routes[line.route],
                 "assumed (nothing has filled there yet)" if unseen else "measured", f"{now:.6g}",
                 f"{told:.{decimals}f}", f"{before:.{decimals}f}" if before != now else repr(now),
                 line.distance(lever.coordinate(told)),
             )  # fmt: skip
         return None
 
-    def _kind(self, leader: int) -> str:
+    def _kind(self, leader: int, to: str) -> str:
         """What the turn is told as: where any other route may lead, it may still be one of the other kind."""
-        routes, chosen = self.story.limits.routes, self.story.chosen
-        if self.to != OTHER or chosen is None or is_dark(routes[leader]) == is_dark(routes[chosen]):
-            return self.to
+        routes, chosen = self._story.limits.routes, self._chosen
+        if to != OTHER or chosen is None or is_dark(routes[leader]) == is_dark(routes[chosen]):
+            return to
         return "dark" if is_dark(routes[leader]) else "lit"
-
-
-__all__ = ["LEVERS", "OTHER", "SENT", "Flip", "Lever", "counterfactual", "largest_orders", "observation_at"]

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..envs.features import GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES
 from .attribution import PACE, Explanation, ScoreParts, Scorer, explain, margin_parts
-from .counterfactual import Flip, counterfactual, observation_at
+from .counterfactual import Flip, counterfactuals
 from .facts import Body, Facts, Limits, Parent, is_dark, venue_of
-from .reasons import Story, reasons, sentence
+from .reasons import Story, objections, reasons, sentence
 from .release import (
     Release,
     child_body,
@@ -28,6 +28,7 @@ from .release import (
     weights_of,
     work_of,
 )
+from .what_if import what_if
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ def decision_body(
     def lead(rivals: list[int]) -> int | None:
         return None if d.chosen is None else d.explanation.lead_e9(d.chosen, rivals)
 
-    flip = counterfactual(story, scorer)
+    turns = [_turned(scorer, limits, parent, facts, flip) for flip in counterfactuals(story, scorer)]
     return what_was_known(limits, parent, facts, policy_id) | {
         "pace_shares": math.floor(d.work_shares + 0.5),
         "features": features_by_name(limits, facts, [r for r in (d.chosen, story.rival) if r is not None]),
@@ -82,22 +83,20 @@ def decision_body(
         "baseline": baseline, "agrees": _agrees(limits, d.chosen, baseline.get("top")),
         "margin_e9": lead(open_routes), "margin_lit_e9": lead(lit),
         "margins": _margins(limits, d, open_routes, lit, story.rival), "exploration": False,
-        "lit_alternative": lit_alternative, "reasons": reasons(story),
+        "lit_alternative": lit_alternative, "reasons": reasons(story), "objections": objections(story),
         "against": None if story.rival is None else limits.routes[story.rival],
         "sentence": sentence(story),
-        **({"counterfactual": None, "flip": None} if flip is None else _turned(scorer, limits, parent, facts, d, flip)),
+        "counterfactual": "; ".join(text for text, _ in turns) or None, "flips": [turn for _, turn in turns],
     }  # fmt: skip
 
 
-def _turned(scorer: Scorer, limits: Limits, parent: Parent, facts: Facts, d: Decision, flip: Flip) -> Body:
-    """The turn in words and numbers, and the orders that would then have been sent."""
-    observation = observation_at(facts.observation, limits, flip.lever.name, flip.route, flip.value)
-    then = decide(scorer, limits, parent, replace(facts, observation=observation)).released
+def _turned(scorer: Scorer, limits: Limits, parent: Parent, facts: Facts, flip: Flip) -> tuple[str, Body]:
+    """A turn in words and in numbers, with the orders that would then have been sent."""
+    changed = what_if(limits, parent, facts, flip.lever.name, flip.route, flip.value)
+    then = decide(scorer, limits, parent, changed).released
     orders = {limits.routes[r]: n for r, n in enumerate(then.tolist()) if n}
     told = ", ".join(f"{n:,} to {route}" for route, n in orders.items())
-    return {
-        "counterfactual": f"{flip.text}; sent would have been {told}", "flip": flip.body() | {"orders": orders},
-    }  # fmt: skip
+    return f"{flip.text} (sent would have been {told})", flip.body() | {"orders": orders}
 
 
 def what_was_known(limits: Limits, parent: Parent, facts: Facts, policy_id: str) -> Body:

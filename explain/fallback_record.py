@@ -78,7 +78,7 @@ def fallback_body(
         },
         "baseline": baseline, "agrees": "route", "margin_e9": None, "margin_lit_e9": None, "margins": [],
         "exploration": False, "lit_alternative": lit_alternative, "reasons": fallback_reasons(outside, baseline),
-        "against": None, "sentence": fallback_sentence(outside, baseline), "counterfactual": None, "flip": None,
+        "against": None, "sentence": fallback_sentence(outside, baseline), "counterfactual": None, "flips": [],
     }  # fmt: skip
 
 

@@ -1,9 +1,10 @@
 """Why, in codes and in one sentence: derived from the quantities of the decision, never from free text.
 
-The chosen route is held against the best open route of the other kind (dark against lit). What each feature adds to
-that lead, `attr_e9`, is grouped by reason code; with the difference of the biases the contributions of all features add
-up to the lead. The codes are those of the rule-based SOR and a few more for learned policies: ON_SCHEDULE,
-VENUE_LAST_VISIT, SIGNAL_ADVERSE and SIGNAL_FAVOURABLE name quantities that the rule-based SOR does not read.
+The chosen route is held against the best open route of the other kind (dark against lit). What the features add to that
+lead, `attr_e9`, is told by group: a decision factor's features together, of a venue's record each for itself, both of
+the last visit together. With the difference of the biases the groups add up to the lead. The codes are those of the
+rule-based SOR and a few more for learned policies: ON_SCHEDULE, VENUE_LAST_VISIT, SIGNAL_ADVERSE and SIGNAL_FAVOURABLE
+name quantities that the rule-based SOR does not read.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..configs.rule_sor import RuleSorConfig
-from ..envs.features import FEATURES, GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES
+from ..envs.features import FEATURES, GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES, Feature
 from ..envs.state import PING, POST, TAKE
 from .attribution import E9, Explanation
 from .facts import Body, Facts, Limits, Parent, is_dark, type_of, venue_of
 
-MAX_REASONS = 3
+MAX_REASONS, MAX_OBJECTIONS = 3, 2
 _RULES = RuleSorConfig()  # the boundaries between the words
 _TIME_RUNNING_OUT_FRAC = 0.1
 _LONG_AGO = 1.0 - math.exp(-10.0)  # visit_age after five minutes
@@ -75,7 +76,7 @@ def _rival(limits: Limits, facts: Facts, explanation: Explanation, chosen: int |
 def reasons(story: Story) -> list[Body]:
     """[{"code", "attr_e9", "features"}], the largest contribution to the lead first, at most MAX_REASONS.
 
-    A code's contribution is that of all its features, those that spoke against the route included.
+    A group's contribution is that of all its features, those that spoke against the route included.
     """
     masks = sorted(set(story.facts.masks) - {""})
     if story.chosen is None:
@@ -86,18 +87,42 @@ def reasons(story: Story) -> list[Body]:
     forced = [_reason(mask, 0, []) for mask in masks if closed]
     if story.rival is None:
         return forced
+    spoke_for = [reason for reason in _lead_by_group(story, story.rival) if reason["attr_e9"] > 0]
+    return forced + spoke_for[: max(0, MAX_REASONS - len(forced))]
+
+
+def objections(story: Story) -> list[Body]:
+    """What spoke for the same one against the chosen route: as `reasons`, the largest first, at most MAX_OBJECTIONS."""
+    if story.chosen is None or story.completing or story.rival is None:
+        return []
+    against = [reason for reason in _lead_by_group(story, story.rival) if reason["attr_e9"] < 0]
+    return against[::-1][:MAX_OBJECTIONS]
+
+
+def _lead_by_group(story: Story, rival: int) -> list[Body]:
+    """The chosen route's lead over another by group of features, the largest part first."""
+    assert story.chosen is not None
     mine = story.explanation.routes[story.chosen].feature_attr_e9
-    theirs = story.explanation.routes[story.rival].feature_attr_e9
-    by_code: dict[str, list[str]] = {}
+    theirs = story.explanation.routes[rival].feature_attr_e9
+    features: dict[str, list[str]] = {}
     lead: dict[str, int] = {}
-    for feature in FEATURES:
-        if gain := mine[feature.name] - theirs[feature.name]:
-            code = _code(story, feature.name, feature.factor)
-            by_code.setdefault(code, []).append(feature.name)
-            lead[code] = lead.get(code, 0) + gain
-    spoke_for = sorted((code for code in lead if lead[code] > 0), key=lambda code: -lead[code])
-    best = spoke_for[: max(0, MAX_REASONS - len(forced))]
-    return forced + [_reason(code, lead[code], by_code[code]) for code in best]
+    for f in FEATURES:
+        if gain := mine[f.name] - theirs[f.name]:
+            group = group_of(f)
+            features.setdefault(group, []).append(f.name)
+            lead[group] = lead.get(group, 0) + gain
+    factors = {f.name: f.factor for f in FEATURES}
+    return [
+        _reason(_code(story, features[group][0], factors[features[group][0]]), lead[group], features[group])
+        for group in sorted(lead, key=lambda group: -lead[group])
+    ]
+
+
+def group_of(feature: Feature) -> str:
+    """What a feature's part is told with: its decision factor; of venues' features itself, or the last visit."""
+    if feature.factor != "venue":
+        return feature.factor
+    return "last_visit" if feature.name in _VISITS else feature.name
 
 
 def _reason(code: str, attr_e9: int, features: Sequence[str]) -> Body:
@@ -214,6 +239,8 @@ def sentence(story: Story) -> str:
         f"{'in' if kind >= PING else 'at'} "
         f"{venue_of(route)}"
     )
+    rest = [f"{n:,} to {story.limits.routes[r]}" for r, n in enumerate(story.released) if n and r != story.chosen]
+    start += f" ({', '.join(rest)})" if rest else ""
     if story.completing:
         return f"{start}: the last interval takes what is left of the order."
     found = [(r, phrase(story, str(r["code"]), r["features"])) for r in reasons(story)]
@@ -225,8 +252,12 @@ def sentence(story: Story) -> str:
     rival = story.limits.routes[story.rival]
     other_kind = is_dark(rival) != is_dark(route)
     best = f", the best {'dark' if is_dark(rival) else 'lit'} route" if other_kind else ""
-    score = f"score {mine:.3f} against {theirs:.3f} for {rival}{best}"
-    return f"{start}: {score}" + (f"; over that one: {'; '.join(told)}." if told else ".")
+    second = story.explanation.order([r for r, m in enumerate(story.facts.masks) if not m and r != story.chosen])[0]
+    score = f"score {mine:.3f} against "
+    if second != story.rival:
+        score += f"{story.explanation.routes[second].score_e9 / E9:.3f} for {story.limits.routes[second]} and "
+    score += f"{theirs:.3f} for {rival}{best}"
+    return f"{start}: {score}" + (f"; over {rival}: {'; '.join(told)}." if told else ".")
 
 
 def phrase(story: Story, code: str, features: Sequence[str]) -> str:
@@ -246,19 +277,14 @@ def phrase(story: Story, code: str, features: Sequence[str]) -> str:
         where = "behind" if gap > 0 else "ahead of"
         return f"{abs(100 * gap):.2f} % of the order {where} schedule" if gap else "on schedule"
     if code.startswith("SIGNAL_"):
-        return f"imbalance {story.value('imbalance_signed'):+.2f} (+ = against us)"
+        return f"imbalance {story.value('imbalance_signed'):+.2f}, where + leans against the order"
     if code.startswith("MASKED_"):
         return f"dark is closed ({code})"
     return _venue_phrase(story, code, features)
 
 
-_FEATURE_OF = {
-    "FEE_ADVANTAGE": "fee_hs", "VENUE_FILL_PROB_HIGH": "log_fill_rate", "VENUE_LAST_VISIT": "visit_age",
-}  # fmt: skip
-
-
 def _venue_phrase(story: Story, code: str, features: Sequence[str]) -> str:
-    about = _about(story, _FEATURE_OF.get(code, "markout_hs"))
+    about = _about(story, features[0])
     route = story.limits.routes[about]
     if code == "FEE_ADVANTAGE" and story.rival is not None:
         fees = [f"${story.facts.fee_e6[r] / 1e6:.4f}" for r in (about, story.rival)]
@@ -266,7 +292,7 @@ def _venue_phrase(story: Story, code: str, features: Sequence[str]) -> str:
     if code == "VENUE_LAST_VISIT":
         age = story.value("visit_age", about)
         if age >= _LONG_AGO:
-            return f"no recent visit to {route}"
+            return f"no visit to {route} in the last five minutes"
         filled = 100 * story.value("last_filled_frac", about)
         return f"last visit to {route} {abs(30.0 * math.log(1.0 - age)):.0f} s ago, {filled:.0f} % filled"
     told = []

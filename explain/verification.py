@@ -24,7 +24,7 @@ from .merkle import MerkleFrontier
 
 RedecideFn = Callable[[Record], str | None]
 
-REDECIDED_TYPES = frozenset({"run", "parent", "decision"})
+REDECIDED_TYPES = frozenset({"run", "parent", "decision", "route_event", "fill"})
 
 REASONS = {
     "BAD_JSON": "the line is not a JSON object",
@@ -94,8 +94,8 @@ def verify_log(
 
     Args:
         path: the log.
-        redecide: called with every `run`, `parent` and `decision` record, in order, each after its own checks held;
-            returns None, or a reason why the record is not what the policy decides.
+        redecide: called with every record of REDECIDED_TYPES, in order, each after its own checks held; returns None,
+            or a reason why the record is not what the policy decides.
         checkpoints: the checkpoint file to compare with, such as a copy kept elsewhere; None takes the one beside the
             log, and does without where there is none.
 

@@ -54,7 +54,7 @@ KINDS: dict[str, Callable[[Body, int], bool]] = {
     "a pool was shut for toxicity": lambda b, n: any("MASKED_TOXICITY" in c.get("masks", []) for c in b["candidates"]),
     "the rule SOR would have gone elsewhere": lambda b, n: b["agrees"] == "no",
     "the rule SOR agrees": lambda b, n: b["agrees"] == "route",
-    "a change would have sent it dark": lambda b, n: (b["flip"] or {}).get("to") == "dark",
+    "a change would have sent it dark": lambda b, n: "dark" in [flip["to"] for flip in b["flips"]],
     "a rest": leads_with(":rest"), "a ping": leads_with(":ping"), "a post": leads_with(":post"),
     "a take": leads_with(":take"), "several routes": lambda b, n: len({c["route"] for c in b["released"]}) > 2,
 }  # fmt: skip

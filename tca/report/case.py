@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
-from .decision import Record, explain_decision
+from .decision import explain_decision
 from .page import ChartBook, render_template, waterfalls, write_page
+from .story import Record
 
 
 def write_case(

@@ -27,11 +27,11 @@ from glasspool.configs.experiment import ExperimentConfig
 from glasspool.configs.loading import load_market
 from glasspool.envs.features import FEATURES
 from glasspool.envs.market import Market
-from glasspool.explain.counterfactual import LEVERS
 from glasspool.explain.decision_log import DecisionLog, read_log
 from glasspool.explain.lit_alternative import COST_PARTS
 from glasspool.explain.release import Child
 from glasspool.explain.verification import verify_log
+from glasspool.explain.what_if import LEVERS
 
 Records = list[dict[str, Any]]
 MarketWith = Callable[..., Market]
@@ -290,18 +290,19 @@ def test_every_stated_counterfactual_turns_the_decision_and_a_step_nearer_does_n
             body = record["body"]
             if record["type"] in ("run", "parent"):
                 assert redecider(record) is None
-            if (flip := body.get("flip")) is None:
-                continue
-            here = {"lit": "dark", "dark": "lit", "other": "same", "sent": None}[flip["to"]]
-            assert redecider.turned(body, flip["value"]) == flip["to"]
-            assert redecider.turned(body, flip["before"]) == here
-            assert flip["value"] in body["counterfactual"] and flip["leader"] in body["counterfactual"]
-            sent = Counter({c["route"]: 0 for c in body["released"]})
-            for child in body["released"]:
-                sent[child["route"]] += child["shares"]
-            assert flip["orders"] != dict(sent) and flip["orders"][flip["leader"]] == max(flip["orders"].values())
-            levers.add((flip["lever"], flip["to"]))
-            told += 1
+            for flip in body.get("flips", []):
+                here = {"lit": "dark", "dark": "lit", "other": "same", "sent": None}[flip["to"]]
+                assert redecider.turned(body, flip, flip["value"]) == flip["to"]
+                assert redecider.turned(body, flip, flip["before"]) == here
+                assert flip["value"] in body["counterfactual"]
+                assert flip["leader"] in body["counterfactual"]
+                sent = Counter({c["route"]: 0 for c in body["released"]})
+                for child in body["released"]:
+                    sent[child["route"]] += child["shares"]
+                assert flip["orders"] != dict(sent)
+                assert flip["orders"][flip["leader"]] == max(flip["orders"].values())
+                levers.add((flip["lever"], flip["to"]))
+                told += 1
     assert told > 150
     assert len({lever for lever, _ in levers}) >= len(LEVERS) - 1  # which is nearest is the policy's affair
     assert {"lit", "dark", "other"} <= {to for _, to in levers}

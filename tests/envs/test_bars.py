@@ -127,7 +127,10 @@ def test_a_broken_line_is_refused_by_file_line_and_field(tmp_path: Path, line: i
 def test_rows_in_reverse_are_refused(tmp_path: Path) -> None:
     head, *rows = lines_of(tmp_path)
     (tmp_path / "abc.csv").write_text("\n".join([head, *rows[::-1], ""]))
-    with pytest.raises(UserError, match=r"row 3: field 'time_et' must not go backwards.*77 of 78 rows are wrong"):
+    with pytest.raises(
+        UserError,
+        match=r"row 3: .* not go backwards, but is '15:50' \(77 of 78 rows are wrong\). Sort the",
+    ):
         read_bars([tmp_path / "abc.csv"])
 
 
@@ -156,8 +159,54 @@ def test_locked_and_crossed_closes_have_no_weight_and_are_counted(tmp_path: Path
                       "crossed closes": 2, "bars without both closes": 0}  # fmt: skip
     frame.loc[:29, "bid_close"] = 51.0
     frame.to_csv(tmp_path / "abc.csv", index=False)
-    with pytest.raises(UserError, match="ABC, 2026-01-05: no bid_close below ask_close in the half hour from 09:30"):
-        measure_bars(read_bars([tmp_path / "abc.csv"]))
+    rule = r"abc.csv row 2: field 'bid_close' \(ABC\) must be below ask_close .* half hour from 09:30, .* of 30 rows"
+    with pytest.raises(UserError, match=rule):
+        read_bars([tmp_path / "abc.csv"])
+    frame["bid_close"] = 60.0
+    pd.concat([table(1, date="2026-01-02").assign(bid_close=49.99, ask_close=50.01), frame]).to_csv(
+        tmp_path / "abc.csv", index=False
+    )
+    with pytest.raises(UserError, match=r"row 392: .*must be at or below ask_close at some time on 2026-01-05, .* 390"):
+        read_bars([tmp_path / "abc.csv"])
+
+
+def test_a_crossed_close_is_no_price_for_volatility(tmp_path: Path) -> None:
+    """Two crossed closes, dollars off, once made volatility four times what it was."""
+    frame = table(minutes=1).assign(bid_close=49.99, ask_close=50.01)
+    frame["bid_close"] += 0.01 * (np.arange(390) % 2)
+    frame["ask_close"] += 0.01 * (np.arange(390) % 2)
+    frame.to_csv(tmp_path / "good.csv", index=False)
+    frame.loc[[100, 200], "bid_close"] = 60.0
+    frame.to_csv(tmp_path / "abc.csv", index=False)
+    clean, got = (measure_bars(read_bars([tmp_path / name])) for name in ("good.csv", "abc.csv"))
+    assert got.daily_vol_bps == pytest.approx(clean.daily_vol_bps, rel=0.01)
+
+
+def test_a_quote_without_its_other_side_is_refused(tmp_path: Path) -> None:
+    table().assign(ask_close=50.01).to_csv(tmp_path / "abc.csv", index=False)
+    with pytest.raises(UserError, match="row 1: column 'ask_close' stands without its other side"):
+        read_bars([tmp_path / "abc.csv"])
+
+
+def test_a_name_that_is_missing_is_refused(tmp_path: Path) -> None:
+    frame = table()
+    frame.loc[3, "symbol"] = None
+    frame.to_parquet(tmp_path / "abc.parquet")
+    with pytest.raises(UserError, match="row 4: field 'symbol' must be a name, but is nan"):
+        read_bars([tmp_path / "abc.parquet"])
+
+
+def test_the_header_s_line_counts_empty_lines_before_it_and_a_cut_last_line_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = lines_of(tmp_path, table().drop(columns="volume"))
+    (tmp_path / "abc.csv").write_text("\n".join(["", "", *lines, ""]))
+    with pytest.raises(UserError, match="abc.csv row 3: column 'volume' is missing"):
+        read_bars([tmp_path / "abc.csv"])
+    (tmp_path / "abc.csv").write_text("\n".join(lines_of(tmp_path))[:-1])
+    with caplog.at_level(logging.WARNING):
+        assert read_bars([tmp_path / "abc.csv"]).volume_shares[0, -1] == 50  # of 500
+    assert "abc.csv: its last line has no line end" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["broken.csv.gz", "broken.parquet", "empty.csv"])

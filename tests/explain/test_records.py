@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from glasspool.agents.runtime import E9, AdditiveRuntime
 from glasspool.configs.errors import UserError
-from glasspool.envs.features import FEATURES, GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES
+from glasspool.configs.loading import load_market
+from glasspool.envs.features import FEATURES, GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES, observe
+from glasspool.envs.market import Market, stream_key
 from glasspool.envs.state import ORDER_TYPES
 from glasspool.explain.canonical import canonical_bytes
 from glasspool.explain.decision import decide, decision_body
@@ -21,6 +23,7 @@ from glasspool.explain.facts import Facts, Limits, Parent
 from glasspool.explain.lit_alternative import COST_PARTS, Costs, lit_alternative
 from glasspool.explain.records import Fill, control_body, end_body, fill_body, parent_body, route_body, run_body
 from glasspool.explain.release import split_shares
+from glasspool.explain.what_if import with_left
 
 ROUTES = ("XQLA:take", "XQLA:post", "XQDA:ping", "XQDA:rest", "XQDB:rest")
 TAKE, POST, PING, REST, REST_B = range(5)
@@ -259,6 +262,19 @@ def test_reasons_and_biases_add_up_to_the_lead() -> None:
     assert [r["attr_e9"] for r in made["reasons"]] == sorted((r["attr_e9"] for r in made["reasons"]), reverse=True)
 
 
+def test_what_spoke_against_is_told_by_the_same_groups() -> None:
+    """Two size features net to one part; the fee and the fill rate stay apart; together with the biases: the lead."""
+    scorer = runtime(rest=3.0, take=-9.0, ping=-9.0)
+    parts = {"log_pct_adv": 0.5, "log_slice_lots": -0.7, "fee_hs": -0.4, "log_fill_rate": 1.0, "log_spread_bps": -0.1}
+    for name, part in parts.items():
+        scorer.table_e9[4, [f.name for f in FEATURES].index(name)] = round(part * E9)
+    made = body(scorer, facts(masks=("", "", "", "", "MASKED_LOCKED")))
+    assert [(r["features"], r["attr_e9"]) for r in made["reasons"]] == [(["log_fill_rate"], E9)]
+    assert [(r["features"], r["attr_e9"]) for r in made["objections"]] == [
+        (["fee_hs"], round(-0.4 * E9)), (["log_pct_adv", "log_slice_lots"], round(-0.2 * E9)),
+    ]  # fmt: skip
+
+
 def test_the_sentence_holds_the_logged_numbers() -> None:
     scorer = scorer_on("markout_hs", 4, 0.0, 3.5, pace=-2.3, post=1.0, take=-5.0, ping=-5.0)
     made = body(scorer, facts(
@@ -266,11 +282,12 @@ def test_the_sentence_holds_the_logged_numbers() -> None:
     ))  # fmt: skip
     shares = {c["route"]: c["shares"] for c in made["released"]}
     start = (
-        f"Rest {shares['XQDA:rest']} of the {sum(shares.values())} shares sent now in XQDA: score 2.350 against 1.000 "
-        "for XQLA:post, the best lit route"
+        f"Rest {shares['XQDA:rest']} of the {sum(shares.values())} shares sent now in XQDA ({shares['XQLA:post']} to "
+        "XQLA:post): score 2.350 against 1.000 for XQLA:post, the best lit route"
     )
     assert (
-        made["sentence"] == f"{start}; over that one: XQDA:rest 10 s markout -0.15 half spreads (- = adverse) (+2.350)."
+        made["sentence"]
+        == f"{start}; over XQLA:post: XQDA:rest 10 s markout -0.15 half spreads (- = adverse) (+2.350)."
     )
 
 
@@ -303,10 +320,10 @@ def test_the_counterfactual_is_where_lit_gets_the_largest_order() -> None:
     made = body(
         scorer, facts(observation=observed(rest_markout_hs=-0.15, rest_log_evidence=2.0), masks=masks), limits=ROOMY
     )
-    flip = made["flip"]
+    (flip,) = made["flips"]
     assert made["counterfactual"] == (
         "the largest order would have gone lit, to XQLA:post, if XQDA:rest's measured 10 s markout had been "
-        f"{flip['value']} half spreads instead of -0.15; sent would have been 1,800 to XQLA:post, 1,700 to XQDA:rest"
+        f"{flip['value']} half spreads instead of -0.15 (sent would have been 1,800 to XQLA:post, 1,700 to XQDA:rest)"
     )
     assert float(flip["value"]) == pytest.approx(-1.1, abs=1e-3)
     for value, post in ((flip["value"], 1_800), (flip["before"], 1_700)):
@@ -327,18 +344,25 @@ def test_a_prior_is_not_told_as_measured() -> None:
 
 
 def test_of_a_decision_to_send_nothing_it_is_what_would_have_sent_something() -> None:
-    """The pace is so low that no lot is due, until volatility lifts it."""
+    """The pace is so low that no lot is due, until volatility lifts it or the band begins at half a lot: 5,000 over the
+    87,000 that the schedule leaves, and 50."""
     scorer = scorer_on("log_vol_ratio", 0, -12.0, 6.0, post=1.0)
     made = body(scorer, facts(observation=observed(log_vol_ratio=-1.5)))
-    assert made["released"] == [] and made["flip"]["to"] == "sent"
-    assert made["counterfactual"].startswith("something would have been sent if volatility had been ")
-    assert made["flip"]["orders"]
+    assert made["released"] == []
+    assert [(f["to"], f["lever"]) for f in made["flips"]] == [
+        ("sent", "remaining_shares"),
+        ("sent", "volatility_ratio"),
+    ]
+    behind, wild = made["counterfactual"].split("; ")
+    assert behind.startswith("something would have been sent if 92050 shares had been left to do instead of 89000 (")
+    assert wild.startswith("something would have been sent if volatility had been ")
+    assert all(flip["orders"] for flip in made["flips"])
 
 
 def test_a_lit_decision_says_what_would_have_sent_it_dark() -> None:
     """The ping gains 1 over the spread's range of 2 in log10 from 0 at 1 bp, the post has 0.5: 10 bps turns it."""
     scorer = scorer_on("log_spread_bps", 3, 0.0, 1.0, post=0.5, take=-5.0, rest=-5.0)
-    flip = body(scorer, facts(observation=observed(log_spread_bps=0.2)), limits=ROOMY)["flip"]
+    flip = body(scorer, facts(observation=observed(log_spread_bps=0.2)), limits=ROOMY)["flips"][0]
     assert (flip["to"], flip["lever"], flip["leader"]) == ("dark", "spread_bps", "XQDA:ping")
     assert float(flip["value"]) == pytest.approx(10.0, abs=0.02)
     assert flip["distance_ppm"] == pytest.approx(4e5, abs=500)
@@ -350,11 +374,11 @@ def test_a_counterfactual_tells_the_orders_that_would_have_been_sent() -> None:
     scorer.table_e9[3, COLUMN["log_spread_bps"]] = np.rint(np.where(np.arange(9) < 8, -8.0, 8.0) * E9)
     made = body(scorer, facts(observation=observed(log_spread_bps=0.2)), limits=ROOMY)
     sent = {r["route"]: r["shares"] for r in made["released"]}
-    then = made["flip"]["orders"]
+    then = made["flips"][0]["orders"]
     assert sent == {"XQLA:post": 3_500}
     assert then == {"XQLA:post": 1_700, "XQDA:ping": 1_800}  # where they cross, half each but for the odd lot
     told = ", ".join(f"{n:,} to {route}" for route, n in then.items())
-    assert made["counterfactual"].endswith(f"; sent would have been {told}")
+    assert made["counterfactual"].endswith(f" (sent would have been {told})")
 
 
 def test_nothing_sends_dark_what_the_dark_cap_has_no_room_for() -> None:
@@ -365,7 +389,7 @@ def test_nothing_sends_dark_what_the_dark_cap_has_no_room_for() -> None:
                   schedule_next_frac=0.38)  # fmt: skip
         made = body(scorer, f, limits=ROOMY)
         assert [r["shares"] for r in made["released"]] == [100]
-        assert (made["flip"] is not None and made["flip"]["to"] == "dark") is told
+        assert ("dark" in [flip["to"] for flip in made["flips"]]) is told
 
 
 def test_the_nearest_of_several_turns_is_told() -> None:
@@ -375,16 +399,17 @@ def test_the_nearest_of_several_turns_is_told() -> None:
     masks = ("", "", "", "", "MASKED_LOCKED")
     seen = observed(log_vol_ratio=-1.0, rest_markout_hs=-0.75)
     made = body(scorer, facts(observation=seen, masks=masks), limits=ROOMY)
-    assert made["flip"]["lever"] == "volatility_ratio"
-    assert float(made["flip"]["value"]) == pytest.approx(1.0, abs=2e-3)
-    assert f"if volatility had been {made['flip']['value']} x normal instead of 0.5; " in made["counterfactual"]
+    (flip,) = made["flips"]
+    assert flip["lever"] == "volatility_ratio"
+    assert float(flip["value"]) == pytest.approx(1.0, abs=2e-3)
+    assert f"if volatility had been {flip['value']} x normal instead of 0.5 (" in made["counterfactual"]
 
 
 def test_a_route_of_the_other_kind_that_leads_first_is_not_stepped_over() -> None:
     """Nothing of the pool itself turns the decision; as the post's fill rate falls the rest leads (2.0) before the take
     does (1.5): at 10^-1."""
     scorer = scorer_on("log_fill_rate", 2, 0.0, 3.0, take=1.5, ping=-9.0, rest=2.0)
-    flip = body(scorer, facts(observation=observed()), limits=ROOMY)["flip"]
+    flip = body(scorer, facts(observation=observed()), limits=ROOMY)["flips"][0]
     assert (flip["to"], flip["leader"], flip["lever"], flip["route"]) == (
         "dark", "XQDA:rest", "fill_rate_frac", "XQLA:post",
     )  # fmt: skip
@@ -398,12 +423,9 @@ def test_where_nothing_crosses_from_lit_to_dark_the_turn_is_to_the_next_route() 
     seen[N_GLOBAL + POST * N_ROUTE + [f.name for f in ROUTE_FEATURES].index("log_fill_rate")] = -0.5
     f = facts(masks=("", "", *("MASKED_LOCKED",) * 3), observation=tuple(seen))
     made = body(scorer, f, limits=ROOMY)
-    assert (made["flip"]["to"], made["flip"]["lever"], made["flip"]["leader"]) == (
-        "other",
-        "fill_rate_frac",
-        "XQLA:take",
-    )
-    assert float(made["flip"]["value"]) == pytest.approx(10**-1.5, rel=1e-3)
+    (flip,) = made["flips"]
+    assert (flip["to"], flip["lever"], flip["leader"]) == ("other", "fill_rate_frac", "XQLA:take")
+    assert float(flip["value"]) == pytest.approx(10**-1.5, rel=1e-3)
     assert made["counterfactual"].startswith("the largest order would have gone to XQLA:take if XQLA:post's ")
 
 
@@ -413,9 +435,64 @@ def test_a_turn_between_two_knots_is_not_stepped_over() -> None:
     narrow = np.array([3.0, 3.0, 3.0, 3.0, 0.9, 3.0, 3.0, 3.0, 3.0])
     scorer.table_e9[4, [f.name for f in FEATURES].index("log_vol_ratio")] = np.rint(narrow * E9)
     masks = ("", "", "", "", "MASKED_LOCKED")
-    flip = body(scorer, facts(observation=observed(log_vol_ratio=1.5), masks=masks), limits=ROOMY)["flip"]
+    flip = body(scorer, facts(observation=observed(log_vol_ratio=1.5), masks=masks), limits=ROOMY)["flips"][0]
     # 0.5 from knot to knot, 2.1 down: the post's 0.95 is reached 0.05 / 2.1 x 0.5 before the knot at 0
     assert float(flip["value"]) == pytest.approx(2 ** (0.05 / 2.1 * 0.5), abs=0.001)
+
+
+def test_a_turn_within_lit_is_told_with_the_nearest_to_dark() -> None:
+    """The post scores its fill rate's 0 to 3 and stands at 2.5 (10^-0.5): the take leads below 2 (10^-1); the
+    rest has 1 and gains 3 over the spread's range of 2 in log10: 2.5 at 10 bps."""
+    scorer = scorer_on("log_fill_rate", 2, 0.0, 3.0, take=2.0, ping=-9.0, rest=1.0)
+    scorer.table_e9[4, [f.name for f in FEATURES].index("log_spread_bps")] = np.rint(np.linspace(0.0, 3.0, 9) * E9)
+    seen = list(observed(log_spread_bps=0.0))
+    seen[N_GLOBAL + POST * N_ROUTE + [f.name for f in ROUTE_FEATURES].index("log_fill_rate")] = -0.5
+    made = body(scorer, facts(masks=("", "", "", "", "MASKED_LOCKED"), observation=tuple(seen)), limits=ROOMY)
+    near, far = made["flips"]
+    assert (near["to"], near["leader"], near["lever"], near["route"]) == (
+        "other", "XQLA:take", "fill_rate_frac", "XQLA:post",
+    )  # fmt: skip
+    assert float(near["value"]) == pytest.approx(0.1, rel=0.1)  # a lot more than the post's, not a score
+    assert (far["to"], far["leader"], far["lever"]) == ("dark", "XQDA:rest", "spread_bps")
+    assert float(far["value"]) == pytest.approx(10.0, rel=0.1) and far["distance_ppm"] > near["distance_ppm"]
+    one, two = made["counterfactual"].split("; ")
+    assert one.startswith("the largest order would have gone to XQLA:take if")
+    assert two.startswith("the largest order would have gone dark, to XQDA:rest, if the spread")
+
+
+def test_of_nothing_sent_the_shares_left_that_would_have_sent_a_lot_are_told() -> None:
+    """Half of a band from 0 to q - 81,900 shares is asked for: half a lot, 50, from q = 82,000 on."""
+    f = facts(remaining_shares=81_930, schedule_next_frac=0.869)
+    made = body(runtime(post=1.0), f)
+    assert made["released"] == []
+    (flip,) = made["flips"]
+    assert (flip["to"], flip["lever"], flip["now"], flip["value"], flip["before"]) == (
+        "sent", "remaining_shares", "81930", "82000", "81999",
+    )  # fmt: skip
+    assert made["counterfactual"] == (
+        "something would have been sent if 82000 shares had been left to do instead of 81930 "
+        "(sent would have been 100 to XQLA:post)"
+    )
+    for left, sent in ((82_000, 100), (81_999, 0)):
+        assert decide(runtime(post=1.0), LIMITS, PARENT, with_left(PARENT, f, left)).released.sum() == sent
+
+
+def test_another_number_of_shares_left_moves_what_the_environment_would_show() -> None:
+    """The three schedule features as `envs.features` computes them, at what the market itself shows."""
+    market = Market(load_market("base"))
+    b, obs = market.batch(1)
+    market.reset(stream_key(3, "test"), [0], [0], b, obs)
+    ordered, row = int(b.episode["shares"][0]), b.tape[0, 0]
+    here = facts(
+        observation=tuple(obs[0].tolist()),
+        schedule_now_frac=float(row["schedule_now"]),
+        schedule_next_frac=float(row["schedule_next"]),
+    )
+    parent = dataclasses.replace(PARENT, ordered_shares=ordered)
+    for left in (ordered // 2, ordered - 1):
+        b.order["remaining_shares"][0] = left
+        observe(market.rules, b, 0, obs[0])
+        assert with_left(parent, here, left).observation == tuple(obs[0].tolist())
 
 
 def test_there_is_no_counterfactual_where_nothing_turns_the_lead() -> None:
@@ -425,7 +502,7 @@ def test_there_is_no_counterfactual_where_nothing_turns_the_lead() -> None:
         body(runtime(take=1.0), facts(masks=("", "", *("MASKED_LOCKED",) * 3))),
         body(runtime(rest=1.0), facts(masks=("MASKED_HALT",) * 5)),
     ):  # fmt: skip
-        assert made["counterfactual"] is None and made["flip"] is None
+        assert made["counterfactual"] is None and made["flips"] == []
 
 
 # --- what lit would have cost

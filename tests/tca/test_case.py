@@ -61,10 +61,8 @@ def test_what_the_rule_sor_would_have_sent_and_filled_is_told(tmp_path: Path) ->
     outcome = {"decision_id": "P-1-0002", "policy": way, "baseline": way, "worth_e6": -24_900, "later_e6": 0}
     records.append({"seq": 99, "type": "baseline_outcome", "body": outcome})
     html = page(tmp_path, records)
-    assert (
-        "would have sent 100 to XQDA:ping, 200 to XQLA:post and filled 100; the policy&#39;s way was $0.02 dearer"
-        in html
-    )
+    assert "The rule-based SOR would have sent 100 to XQDA:ping, 200 to XQLA:post (votes for dark" in html
+    assert "it would have filled 100; the policy&#39;s way was $0.02 dearer" in html
 
 
 def test_the_last_interval_is_decided_by_a_control(tmp_path: Path) -> None:
@@ -78,7 +76,7 @@ def test_the_last_interval_is_decided_by_a_control(tmp_path: Path) -> None:
     html = page(tmp_path, records)
     for text in (
         "a control sent 429 to XQLA:take: it was the last interval. The policy had proposed",
-        "all 429 shares that are left are sent", "no score: in the last interval a control sends",
+        "all 429 shares that are left are sent", "no score counts in the last interval, since a control sends",
         "a control, which sends what is left in the last interval, in the place of policy",
     ):  # fmt: skip
         assert text in html, text
@@ -138,7 +136,10 @@ def test_a_fully_masked_decision_is_told_without_scores(tmp_path: Path) -> None:
 def test_a_fallback_says_who_decided_what_was_outside_and_what_the_policy_wanted(tmp_path: Path, scored: bool) -> None:
     html = page(tmp_path, fallen_back(copy.deepcopy(RECORDS), scored))
     assert "the rule-based SOR, in the policy&#39;s place, sent 400 to XQLA:post" in html
-    assert "It led with XQDA:ping with +3 votes" in html and "the highest score" not in html
+    assert (
+        "The rule-based SOR led with XQDA:ping (votes for dark less votes for lit: +3" in html
+        and "had the highest score" not in html
+    )
     assert "MAX_CHILD_SHARES stepped in" in html and "FALLBACK_RULE_SOR stepped in" not in html
     if scored:
         assert "log_vol_ratio was 4.000, in training \N{MINUS SIGN}1.500 to 2.500." in html

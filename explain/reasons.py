@@ -277,7 +277,9 @@ def phrase(story: Story, code: str, features: Sequence[str]) -> str:
         where = "behind" if gap > 0 else "ahead of"
         return f"{abs(100 * gap):.2f} % of the order {where} schedule" if gap else "on schedule"
     if code.startswith("SIGNAL_"):
-        return f"imbalance {story.value('imbalance_signed'):+.2f}, where + leans against the order"
+        imbalance = story.value("imbalance_signed")
+        way = "against" if imbalance > 0 else "the way of"
+        return f"an imbalance of {abs(imbalance):.2f} that leans {way} the order"
     if code.startswith("MASKED_"):
         return f"dark is closed ({code})"
     return _venue_phrase(story, code, features)

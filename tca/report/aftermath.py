@@ -34,10 +34,8 @@ def baseline(records: Sequence[Record], body: Record) -> str:
     text = f"The rule-based SOR would have sent {would} ({reasons})"
     if sent and scored_routes(body):
         chosen, _ = chosen_and_rival(body)
-        whose = (
-            "the policy's largest order too" if top == chosen["route"] else "another than the policy's largest order"
-        )
-        text += f"; most of its work was meant for {top}, {whose}"
+        here = "where the largest order went" if top == chosen["route"] else "not where the largest order went"
+        text += f"; its first choice was {top}, {here}"
     return text + "." + ("" if outcome is None else _worth(outcome))
 
 

@@ -50,6 +50,6 @@ FEATURE_WORDS = {
     "log_pct_adv": _SIZE, "log_participation_pct": _SIZE, "log_slice_lots": _SIZE,
     "log_spread_bps": _LIQUIDITY, "log_spread_ratio": _LIQUIDITY, "log_adv_shares": _LIQUIDITY,
     "log_vol_ratio": _VOLATILITY, "log_move_per_spread": _VOLATILITY, "imbalance_signed": "the quote's imbalance",
-    "log_fill_rate": "fill rate", "markout_hs": "measured markout", "fee_hs": "fee",
+    "log_fill_rate": "fill rate", "markout_hs": "markout of its record", "fee_hs": "fee",
     "log_evidence": "number of fills measured", "visit_age": _VISIT, "last_filled_frac": _VISIT,
 }  # fmt: skip

@@ -93,7 +93,8 @@ def pace(body: Record, limits: Record) -> str:
         text += f", {percent((work - lo) / (hi - lo), 0)} of the way up it{_pace_parts(asked)}"
     lot = limits.get("lot_shares")
     sent = sum(int(r.get("shares", 0)) for r in body.get("released", []))
-    return f"{text}; rounded to whole lots{f' of {lot:,}' if lot else ''}, and after the controls, {sent:,} went out."
+    lots = f"rounded to the nearest whole lot{f' of {lot:,}' if lot else ''}, and after the controls"
+    return f"{text}; {lots}, {sent:,} went out."
 
 
 def _pace_candidate(body: Record) -> Record:
@@ -176,7 +177,10 @@ def others(body: Record, limits: Record) -> str:
     total = sum(weights.values())
     shares = ", ".join(f"{r} {percent(w)} of all, {percent(w / total, 0)} of these" for r, w in weights.items())
     most = f", {limits['max_routes']} at most," if limits.get("max_routes") else ""
-    text = f"The routes with the largest weights{most} share the work by weight, in whole lots: {shares}."
+    text = (
+        f"The routes with the largest weights{most} share the work by weight, in whole lots (a share that comes to "
+        f"none sends nothing): {shares}."
+    )
     if left_out is None:
         return text
     text += f" Best of what was left out: {left_out['route']} ({percent(left_out['weight_ppm'] / 1e6)})"
@@ -252,8 +256,10 @@ def _clipped(control: Record) -> str:
             f"{seen:,} shares were meant for {route}, with room for {limit:,} more dark shares in this order, those of "
             "other routes in this interval included"
         )
-    asked = f"{seen:,} shares were meant for {route}" if route else f"{seen:,} shares were to be worked"
-    return f"{asked}, the limit is {limit:,}"
+    if not route:
+        return f"{seen:,} shares were to be worked, the limit is {limit:,}"
+    asked = f"{seen:,} shares were meant for {route}, the limit is {limit:,}"
+    return f"{asked}; what is cut goes to the other routes in turn, a lot at a time"
 
 
 def turn(body: Record, limits: Record) -> str:
@@ -262,8 +268,8 @@ def turn(body: Record, limits: Record) -> str:
     if told:
         flips = [flip.get("to") for flip in body.get("flips", [])]
         kind = "dark" if scored_routes(body) and is_lit(chosen_and_rival(body)[0]["route"]) else "lit"
-        neither = f"; within the ranges nothing sends the largest order {kind}" if flips == ["other"] else ""
-        return f"by the smallest change of one quantity, {told}{neither}"
+        neither = f"; no change of one quantity within its range sends the largest order {kind}"
+        return f"by the smallest change of one quantity, {told}{neither if flips == ['other'] else ''}"
     if body.get("fallback"):
         return "the features named above within what training met"
     if not scored_routes(body):

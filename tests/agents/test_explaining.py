@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -419,6 +420,8 @@ EDITS: Mapping[str, Callable[[dict[str, Any]], None]] = {
     "interval": put("interval", 10**9),
     "bool for int": put("remaining_shares", True),
     "remaining": put("remaining_shares", 2**53 - 1),
+    "dark": put("dark_shares", 1),
+    "children": put("children_before", 10**6),
     "schedule": put("schedule_next_frac", "inf"),
     "completing": put("completing_route", "XQDA:rest"),
     "parent": put("parent_id", "P-999"),
@@ -454,6 +457,33 @@ def test_an_edited_decision_under_fresh_hashes_is_named(
     verdict = verify_log(path, redecide=Redecider(bundle_of(market, runtime)))
     assert (verdict.ok, verdict.first_bad_record) == (False, at)
     assert verdict.reason is not None and verdict.reason.startswith("REDECIDE_MISMATCH: ")
+
+
+@pytest.mark.parametrize(
+    ("event", "change", "told"),
+    [
+        ("fill", {"shares": 1}, r"(remaining|dark)_shares is \d+, but by the orders and fills before it"),
+        ("fill", {"child_id": "P-0-c99999"}, "cannot be decided again"),
+        ("fill", {"shares": "100"}, "shares: Input should be a valid integer"),
+        ("MEOR", {"order_type": "moon"}, "cannot be decided again"),
+        ("MEOR", {"event": "MECR"}, "cannot be decided again|children_before is"),
+        ("MEOR", {"decision_id": "P-9-0000"}, "cannot be decided again"),
+    ],
+)
+def test_an_edited_order_or_fill_is_held_to_what_decisions_say_was_left(
+    event: str, change: dict[str, Any], told: str, market: Market, runtime: AdditiveRuntime, records: Records,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    changed = copy.deepcopy(records)
+    fills = {r["body"]["child_id"] for r in changed if r["type"] == "fill"}
+    at = next(i for i, r in enumerate(changed) if r["body"].get("child_id") in fills and event in (
+        r["type"], r["body"].get("event")))  # fmt: skip
+    changed[at]["body"].update(change)
+    path = rewritten(changed, tmp_path / "decisions.jsonl")
+    assert verify_log(path).ok
+    verdict = verify_log(path, redecide=Redecider(bundle_of(market, runtime)))
+    assert not verdict.ok and verdict.first_bad_record is not None and verdict.first_bad_record >= at
+    assert verdict.reason is not None and re.search(told, verdict.reason)
 
 
 @pytest.mark.parametrize(

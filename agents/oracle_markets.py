@@ -134,7 +134,7 @@ def _dark_fill_market(params: DarkFillQuadraticParams | DarkFillAdverseParams) -
         oracle={
             "slot_volumes": (float(CONTINUOUS_SHARES),) * params.n_slots,
             "tracking_bps": params.q / params.lam,
-            "track_to_zero": True,
+            "track_to_zero": params.q > 0,
         },
     )
 

@@ -281,6 +281,19 @@ class OracleConfig(Model):
             )
         return self
 
+    @model_validator(mode="after")
+    def _parts_need_their_whole(self) -> OracleConfig:
+        if self.leftover_quadratic_bps and self.leftover_linear_bps is None:
+            raise ValueError(
+                f"leftover_quadratic_bps {self.leftover_quadratic_bps:g} would do nothing, since what is left is taken "
+                "while leftover_linear_bps is not set; set it (0 will do), or leave leftover_quadratic_bps out"
+            )
+        if self.track_to_zero and not self.tracking_bps:
+            raise ValueError(
+                "track_to_zero would do nothing, since tracking_bps is 0; set tracking_bps, or leave track_to_zero out"
+            )
+        return self
+
 
 class EventsConfig(Model):
     """What happens to quotes and venues while an order is worked; off by default. Every draw is part of the tape."""

@@ -16,7 +16,7 @@ from ..envs.features import GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES
 from .attribution import PACE, Explanation, ScoreParts, Scorer, explain, margin_parts
 from .counterfactual import Flip, counterfactuals
 from .facts import Body, Facts, Limits, Parent, is_dark, venue_of
-from .reasons import Story, objections, reasons, sentence
+from .reasons import Story, fills_measured, objections, reasons, sentence
 from .release import (
     Release,
     child_body,
@@ -188,7 +188,7 @@ def _candidate(limits: Limits, parent: Parent, facts: Facts, d: Decision | None,
     body: Body = {
         "route": route, "masks": [mask] if mask else [], "p_fill_ppm": facts.p_fill_ppm[r],
         "exp_price_e6": facts.limit_e6(route, parent.side), "fee_e6": facts.fee_e6[r],
-        "min_qty": facts.min_qty_shares[r], "score_e9": None,
+        "min_qty": facts.min_qty_shares[r], "fills_measured": fills_measured(facts, r), "score_e9": None,
         "weight_ppm": None if d is None else math.floor(1e6 * float(d.weights[r]) + 0.5),
     }  # fmt: skip
     return body if mask or d is None else body | _parts(d.explanation.routes[r])

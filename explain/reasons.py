@@ -215,9 +215,14 @@ def _about(story: Story, feature: str) -> int:
     return story.rival if constant and story.rival is not None else story.chosen
 
 
-def fills_behind(story: Story, route: int) -> int:
+def fills_measured(facts: Facts, route: int) -> int:
     """Fills that a route's record holds."""
-    return int(round(10.0 ** story.value("log_evidence", route) - 1.0))
+    log_evidence = facts.observation[N_GLOBAL + route * N_ROUTE + COLUMN["log_evidence"]]
+    return int(round(10.0**log_evidence - 1.0))
+
+
+def fills_behind(story: Story, route: int) -> int:
+    return fills_measured(story.facts, route)
 
 
 def _spread_bps(story: Story) -> float:
@@ -270,12 +275,10 @@ def phrase(story: Story, code: str, features: Sequence[str]) -> str:
         return f"spread {_spread_bps(story):.2f} bps ({ticks:g} ticks), ADV {parent.adv_shares:,}"
     if code.startswith("VOL_"):
         return f"volatility {facts.vol_ratio:.2f} x normal, {facts.nbbo_moves_10s} NBBO changes in 10 s"
-    if code == "TIME_RUNNING_OUT":
-        return f"{parent.n_slots - facts.slot} of {parent.n_slots} intervals left"
-    if code.endswith("_SCHEDULE"):
+    if code == "TIME_RUNNING_OUT" or code.endswith("_SCHEDULE"):
         gap = story.value("gap_frac")
-        where = "behind" if gap > 0 else "ahead of"
-        return f"{abs(100 * gap):.2f} % of the order {where} schedule" if gap else "on schedule"
+        where = f"{abs(100 * gap):.2f} % of the order {'behind' if gap > 0 else 'ahead of'}" if gap else "on"
+        return f"{parent.n_slots - facts.slot} of {parent.n_slots} intervals left, {where} schedule"
     if code.startswith("SIGNAL_"):
         imbalance = story.value("imbalance_signed")
         way = "against" if imbalance > 0 else "the way of"
@@ -297,12 +300,15 @@ def _venue_phrase(story: Story, code: str, features: Sequence[str]) -> str:
             return f"no visit to {route} in the last five minutes"
         filled = 100 * story.value("last_filled_frac", about)
         return f"last visit to {route} {abs(30.0 * math.log(1.0 - age)):.0f} s ago, {filled:.0f} % filled"
-    told = []
+    told, other = [], story.rival if story.rival != about else story.chosen
+    known = other is not None and type_of(story.limits.routes[other]) != TAKE  # a take has no record
     if "log_fill_rate" in features:
         prior = "" if fills_behind(story, about) or type_of(route) == TAKE else " (nothing has filled there yet)"
-        told.append(f"fill rate {story.facts.p_fill_ppm[about] / 1e4:.1f} %{prior}")
+        rate = f"fill rate {story.facts.p_fill_ppm[about] / 1e4:.1f} %{prior}"
+        told.append(rate + (f" against {story.facts.p_fill_ppm[other] / 1e4:.1f} %" if other is not None else ""))
     if "markout_hs" in features:
-        told.append(f"10 s markout {story.value('markout_hs', about):+.2f} half spreads (- = adverse)")
+        against = f" against {story.value('markout_hs', other):+.2f}" if known and other is not None else ""
+        told.append(f"10 s markout {story.value('markout_hs', about):+.2f}{against} half spreads (- = adverse)")
     if "log_evidence" in features:
         told.append(f"{fills_behind(story, about):,} fills measured")
     if "fee_hs" in features:

@@ -1,12 +1,13 @@
-"""What came of a decision, and what the rule-based SOR would have done, in sentences."""
+"""What came of a decision, what the rule-based SOR would have done, and what would have changed it, in sentences."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from .reason_words import REASON_WORDS
-from .story import Record, chosen_and_rival, orders_sent, scored_routes
-from .words import number
+from .story import Record, chosen_and_rival, is_lit, orders_sent, pace_candidate, scored_routes
+from .words import number, percent
 
 
 def baseline(records: Sequence[Record], body: Record) -> str:
@@ -17,6 +18,8 @@ def baseline(records: Sequence[Record], body: Record) -> str:
     told = [REASON_WORDS.get(str(c), str(c)) for c in way.get("reasons", [])]
     if isinstance(way.get("votes"), int):  # of its factors for dark less those for lit
         told.insert(0, f"votes for dark less votes for lit: {number(way['votes'], 0, sign=True)}")
+    if way.get("rule"):
+        told.insert(0, f"rule {way['rule']}")
     reasons = "; ".join(told) or "no reason given"
     if body.get("fallback"):
         did = f"led with {way['top']}" if way.get("top") else "sends nothing"
@@ -32,7 +35,7 @@ def baseline(records: Sequence[Record], body: Record) -> str:
     if not sent and way.get("work_shares"):
         would += f", its own pace asking for {float(way['work_shares']):,.0f} shares"
     text = f"The rule-based SOR would have sent {would} ({reasons})"
-    if sent and scored_routes(body):
+    if sent and body.get("released") and scored_routes(body):
         chosen, _ = chosen_and_rival(body)
         here = "where the largest order went" if top == chosen["route"] else "not where the largest order went"
         text += f"; its first choice was {top}, {here}"
@@ -70,3 +73,36 @@ def came_of_it(children: Sequence[Record], fills: Mapping[str, Sequence[Record]]
             at = f" at {dollars_e6 / shares / 1e6:,.4f}"
         parts.append(f"{where} filled {shares:,} of {child.get('shares', 0):,}{at}")
     return "What came of it: " + "; ".join(parts) + "."
+
+
+def turn(body: Record, limits: Record) -> str:
+    """The nearest change of a quantity that would have given the largest order elsewhere; or why none is told."""
+    told = body.get("counterfactual")
+    if told:
+        flips = [flip.get("to") for flip in body.get("flips", [])]
+        kind = "dark" if scored_routes(body) and is_lit(chosen_and_rival(body)[0]["route"]) else "lit"
+        neither = f"; no change of one quantity within its range sends the largest order {kind}"
+        return f"by the smallest change of one quantity, {told}{neither if flips == ['other'] else ''}"
+    if body.get("fallback"):
+        return "the features named above within what training met"
+    if not scored_routes(body):
+        return "an open route"
+    if body.get("last_slot"):
+        return (
+            "a lit take with a lower fee, or an interval before the last, where the policy's proposal would have been "
+            "sent; no score counts in the last interval, since a control sends what is left by the lit take with the "
+            "lowest fee"
+        )
+    asked, lot = pace_candidate(body), limits.get("lot_shares")
+    if not body.get("released") and asked.get("hi_shares") and lot:
+        lo, hi, work = (float(asked[k]) for k in ("lo_shares", "hi_shares", "work_shares"))
+        way = (work - lo) / (hi - lo) if hi > lo else 0.0
+        if lo == 0.0 and 0.0 < way:
+            first = scored_routes(body)[0]["route"]
+            return (
+                f"a band that ended at {math.ceil(0.5 * lot / way):,} shares instead of {hi:,.0f}: the same pace, "
+                f"{percent(way, 0)} of the way up it, would have come to half a lot, and {lot:,} would have gone to "
+                f"{first}. It ends at what the schedule has due by the interval's end and a fixed part of the order; "
+                "no other change of one quantity reaches that now"
+            )
+    return "no other value of any one quantity within its range: spread, volatility, or a route's fill rate or markout"

@@ -93,7 +93,7 @@ def explain_decision(records: Sequence[Record], picked: Record, choice_rule: str
         candidates=_candidates(body),
         lit_alternative=_lit_rows(body),
         lit_shares=f"{(body.get('lit_alternative') or {}).get('shares', 0):,}",
-        counterfactual=story.turn(body, limits),
+        counterfactual=aftermath.turn(body, limits),
         completes=story.completed(body),
     )
 
@@ -149,13 +149,20 @@ def _candidates(body: Record) -> list[dict[str, str]]:
             if c.get("masks")
             else DASH,
             "weight": percent(c["weight_ppm"] / 1e6) if c.get("weight_ppm") is not None else DASH,
-            "p_fill": percent(c["p_fill_ppm"] / 1e6) if c.get("p_fill_ppm") is not None else DASH,
+            "p_fill": _p_fill(c),
             "fee": f"{c['fee_e6'] / 1e4:+.2f}" if c.get("fee_e6") is not None else DASH,
             "shares": f"{released[c.get('route')]:,}" if c.get("route") in released else DASH,
             "masks": ", ".join(map(str, c.get("masks", []))),
         }
         for c in rows
     ]
+
+
+def _p_fill(candidate: Record) -> str:
+    if candidate.get("p_fill_ppm") is None:
+        return DASH
+    prior = candidate.get("fills_measured") == 0 and not str(candidate.get("route")).endswith(":take")
+    return percent(candidate["p_fill_ppm"] / 1e6) + (" (no fill yet)" if prior else "")
 
 
 LIT_PARTS = ("spread_e6", "instant_e6", "adverse_e6", "fee_e6", "impact_e6", "cost_e6")

@@ -77,7 +77,7 @@ def pace(body: Record, limits: Record) -> str:
     if not isinstance(gap, int):
         return ""
     where = "on schedule" if gap == 0 else f"{abs(gap):,} shares {'behind' if gap > 0 else 'ahead of'} schedule"
-    asked = _pace_candidate(body)
+    asked = pace_candidate(body)
     if body.get("fallback") or asked.get("work_shares") is None:
         return f"The order was {where}."
     lo, hi, work = (float(asked[k]) for k in ("lo_shares", "hi_shares", "work_shares"))
@@ -97,7 +97,7 @@ def pace(body: Record, limits: Record) -> str:
     return f"{text}; {lots}, {sent:,} went out."
 
 
-def _pace_candidate(body: Record) -> Record:
+def pace_candidate(body: Record) -> Record:
     return next((c for c in body.get("candidates", []) if c.get("route") == "pace"), {})
 
 
@@ -131,7 +131,15 @@ def why(body: Record) -> str:
         if rival is not None and rival["route"] != second["route"]:
             kind = "lit" if is_lit(rival["route"]) else "dark"
             text += f" The best {kind} route was {_rival(body, rival, 'against')}."
+        compared = [c["route"] for c in (chosen, second, rival) if c is not None and _is_prior(c)]
+        if compared:
+            names = " and ".join(dict.fromkeys(compared))
+            text += f" Nothing has filled at {names} yet: fill rate and markout there are assumed, not measured."
     return text
+
+
+def _is_prior(candidate: Record) -> bool:
+    return candidate.get("fills_measured") == 0 and not str(candidate["route"]).endswith(":take")
 
 
 def _rival(body: Record, rival: Record, margin: str) -> str:
@@ -184,12 +192,12 @@ def others(body: Record, limits: Record) -> str:
     if left_out is None:
         return text
     text += f" Best of what was left out: {left_out['route']} ({percent(left_out['weight_ppm'] / 1e6)})"
-    asked, lot = float(_pace_candidate(body).get("work_shares") or 0), int(limits.get("lot_shares") or 0)
+    asked, lot = float(pace_candidate(body).get("work_shares") or 0), int(limits.get("lot_shares") or 0)
     for c in further:
         weight = c["weight_ppm"] / 1e6
         if c["weight_ppm"] < left_out["weight_ppm"]:
             half = f"half a lot ({lot / 2:,.0f} shares; here {weight * asked:,.0f} of {asked:,.0f})"
-            text += f"; {c['route']} came before it, since a take whose weight comes to {half} always goes out"
+            text += f"; {c['route']} came before it, since a take whose weight comes to {half} always shares in it"
         mine, theirs = (x.get("feature_attr_e9") or {} for x in (c, left_out))
         gains = {k: v - theirs.get(k, 0) for k, v in mine.items()}
         if said := _for_and_against(gains, ("for it", "against it")):
@@ -260,30 +268,3 @@ def _clipped(control: Record) -> str:
         return f"{seen:,} shares were to be worked, the limit is {limit:,}"
     asked = f"{seen:,} shares were meant for {route}, the limit is {limit:,}"
     return f"{asked}; what is cut goes to the other routes in turn, a lot at a time"
-
-
-def turn(body: Record, limits: Record) -> str:
-    """The nearest change of a quantity that would have given the largest order elsewhere; or why none is told."""
-    told = body.get("counterfactual")
-    if told:
-        flips = [flip.get("to") for flip in body.get("flips", [])]
-        kind = "dark" if scored_routes(body) and is_lit(chosen_and_rival(body)[0]["route"]) else "lit"
-        neither = f"; no change of one quantity within its range sends the largest order {kind}"
-        return f"by the smallest change of one quantity, {told}{neither if flips == ['other'] else ''}"
-    if body.get("fallback"):
-        return "the features named above within what training met"
-    if not scored_routes(body):
-        return "an open route"
-    if body.get("last_slot"):
-        return (
-            "a lit take with a lower fee, or an interval before the last, where the policy's proposal would have been "
-            "sent; no score counts in the last interval, since a control sends what is left by the lit take with the "
-            "lowest fee"
-        )
-    asked, lot = _pace_candidate(body), limits.get("lot_shares")
-    if not body.get("released") and asked.get("hi_shares") and lot and 2 * float(asked["hi_shares"]) < lot:
-        return (
-            f"a wider band: it ended at {float(asked['hi_shares']):,.0f} shares, less than half a lot of {lot:,}, so "
-            "that nothing could be sent"
-        )
-    return "no other value of any one quantity within its range: spread, volatility, or a route's fill rate or markout"

@@ -209,6 +209,22 @@ def test_a_switch_of_a_mode_that_is_off_is_refused(override: str, mode: str, wor
     load_market("base", [override, f"oracle.{mode}=true"])
 
 
+@pytest.mark.parametrize(
+    ("override", "whole", "words"),
+    [
+        (
+            "oracle.leftover_quadratic_bps=0.5",
+            "oracle.leftover_linear_bps=0",
+            "leftover_quadratic_bps 0.5 would do nothing",
+        ),
+        ("oracle.track_to_zero=true", "oracle.tracking_bps=1", "track_to_zero would do nothing"),
+    ],
+)
+def test_a_part_without_its_whole_is_refused(override: str, whole: str, words: str) -> None:
+    refused([override], words, "or leave")
+    load_market("base", [override, whole])
+
+
 # --- files, overrides, round trip
 
 

@@ -287,7 +287,7 @@ def test_the_sentence_holds_the_logged_numbers() -> None:
     )
     assert (
         made["sentence"]
-        == f"{start}; over XQLA:post: XQDA:rest 10 s markout -0.15 half spreads (- = adverse) (+2.350)."
+        == f"{start}; over XQLA:post: XQDA:rest 10 s markout -0.15 against +0.25 half spreads (- = adverse) (+2.350)."
     )
 
 

@@ -154,7 +154,7 @@ class _Worker:
         guarded = GuardedDecision.of(self.runtime, outside, self.limits, parent, facts, rule)
         d = guarded.release
         lit = lit_alternative(self.limits, facts, costs, d.released)
-        body = guarded.body(self.limits, parent, facts, self.runtime, self.policy_id, lit)
+        body = guarded.body(self.limits, parent, facts, self.runtime, self.policy_id, lit, self.ranges.admits)
         now_ns, end_ns = (parent.slot_ns(self.limits, facts.slot + i) for i in (0, 1))
         self.log.append("decision", now_ns, body)
         for control in body["controls"]:

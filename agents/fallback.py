@@ -87,6 +87,10 @@ class FeatureRanges:
         of_order, of_routes = self._beyond(measured)
         return np.concatenate([of_order, of_routes.any(axis=1)], axis=1)
 
+    def admits(self, measured: Floats) -> NDArray[np.bool_]:
+        """(E,) whether nothing is outside, so that the policy decides."""
+        return np.logical_not(self.outside(measured).any(axis=1))
+
     def found(self, routes: Sequence[str], measured: Sequence[float]) -> tuple[Outside, ...]:
         """What is outside at one decision, in the order of the feature table; `measured` as `outside` has it."""
         row = np.asarray(measured, np.float64)

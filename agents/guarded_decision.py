@@ -12,6 +12,7 @@ import numpy as np
 
 from ..envs.state import Batch, allocate
 from ..explain.attribution import Scorer
+from ..explain.counterfactual import Admits
 from ..explain.decision import Decision, decide, decision_body
 from ..explain.facts import Body, Facts, Limits, Parent
 from ..explain.fallback_record import Outside, fallback_body, rule_release
@@ -67,13 +68,14 @@ class GuardedDecision:
         return cls(release, own, outside, rule)
 
     def body(
-        self, limits: Limits, parent: Parent, facts: Facts, scorer: Scorer, policy_id: str, lit_alternative: Body | None
-    ) -> Body:
-        """Body of the `decision` record."""
+        self, limits: Limits, parent: Parent, facts: Facts, scorer: Scorer, policy_id: str,
+        lit_alternative: Body | None, admits: Admits,
+    ) -> Body:  # fmt: skip
+        """Body of the `decision` record; `admits`: of the ranges that `outside` was found with."""
         if self.own is not None and not self.outside:
             return decision_body(
                 limits, parent, facts, self.own, scorer, policy_id=policy_id, baseline=self.rule.said,
-                lit_alternative=lit_alternative,
+                lit_alternative=lit_alternative, admits=admits,
             )  # fmt: skip
         return fallback_body(
             limits, parent, facts, self.release, self.own, self.outside, policy_id=policy_id, baseline=self.rule.said,

@@ -95,8 +95,9 @@ class LiveRouter:
     def _scored(self, scorer: AdditiveRuntime | MlpScorer, parent: Parent, facts: Facts) -> RoutingDecision:
         d = decide(scorer, self._limits, parent, facts)
         body = decision_body(
-            self._limits, parent, facts, d, scorer, policy_id=self.name, baseline={}, lit_alternative=None
-        )
+            self._limits, parent, facts, d, scorer, policy_id=self.name, baseline={}, lit_alternative=None,
+            admits=self._ranges.admits,
+        )  # fmt: skip
         parts = (d.explanation.pace, *d.explanation.routes)
         return RoutingDecision(
             self.name, tuple(body["released"]), {p.route: p.score_e9 for p in parts},

@@ -28,9 +28,9 @@ from ..explain.lit_alternative import COST_PARTS
 from ..explain.what_if import what_if
 from .bundle import Bundle
 from .fallback import FeatureRanges
-from .fill_accounts import FillAccounts
 from .guarded_decision import GuardedDecision, RuleProposal
 from .integrated_gradients import MlpScorer
+from .log_accounts import Inconsistent, LogAccounts, check_features
 from .rule_inputs import COUNTS, RuleInputs, VenueRules
 from .runtime import AdditiveRuntime
 
@@ -137,7 +137,7 @@ class _Mismatch(Exception):
 class Redecider:
     """Call it with the records of a log, in order: None, or what is wrong.
 
-    What a decision says was left, filled dark and sent before is held to the orders and fills before it.
+    Orders, fills, controls and outcomes are held to their decisions, and those to what came before (`log_accounts`).
 
     Never raises for what a record holds. A record of a run on other venues is decided with the same functions where
     venues share them.
@@ -151,7 +151,7 @@ class Redecider:
         self._ranges = FeatureRanges.unlimited()
         self._rule_venues: VenueRules | None = None
         self._parents: dict[str, Parent] = {}
-        self._accounts = FillAccounts()
+        self._accounts = LogAccounts()
 
     def __call__(self, record: Record) -> str | None:
         try:
@@ -161,10 +161,10 @@ class Redecider:
             elif kind == "parent":
                 self._read_parent(body)
             elif kind == "decision":
-                self._redecide(body)
-            elif kind in FillAccounts.types:
-                self._accounts.read(kind, body)
-        except _Mismatch as mismatch:
+                self._redecide(body, int(record["ts_ns"]))
+            elif kind in self._accounts.read:
+                self._accounts.read[kind](body)
+        except (_Mismatch, Inconsistent) as mismatch:
             return str(mismatch)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
@@ -176,6 +176,8 @@ class Redecider:
     def _read_run(self, body: Any) -> None:
         run = _Run.model_validate(body)
         bundle = self._bundle
+        if self._run is not None:
+            raise _Mismatch("a second run record")
         if run.policy_sha256 is None and not bundle.exact:
             raise _Mismatch("a log of an MLP's run folder, whose float32 network the bundle's need not equal")
         if run.policy_sha256 not in (None, bundle.policy_sha256):
@@ -199,6 +201,7 @@ class Redecider:
             raise _Mismatch(f"side {parent.side!r} is neither buy nor sell")
         if parent.parent_id in self._parents:
             raise _Mismatch(f"parent {parent.parent_id!r} stands in the log twice")
+        self._accounts.open(parent.parent_id, body)
         self._parents[parent.parent_id] = Parent(
             parent.parent_id, parent.symbol, 1 if parent.side == "buy" else -1, parent.ordered_shares,
             parent.adv_shares, parent.n_slots, parent.tick_e6, _whole(parent.start_ns, "start_ns"),
@@ -206,7 +209,8 @@ class Redecider:
 
     def turned(self, body: Any, flip: Any, value: str) -> str | None:
         """What a decision becomes with the quantity of one of its record's `flips` at `value`: where its largest order
-        goes, lit or dark; of a flip to another route: other, or same; of one that sent nothing: sent.
+        goes, lit or dark; of a flip to another route: other, or same; of one that sent nothing: sent. "fallback" where
+        the policy would not decide at all.
 
         Decided again in full from the changed observation; None: nothing was sent. The records before it must have
         been read.
@@ -221,6 +225,8 @@ class Redecider:
 
         now = first(facts, None)
         changed = what_if(limits, parent, facts, flip["lever"], flip["route"], value)
+        if self._ranges.found(limits.routes, changed.measured):
+            return "fallback"
         then = first(changed, now if now >= 0 else None)
         if then < 0:
             return None
@@ -241,10 +247,10 @@ class Redecider:
             raise _Mismatch(f"no parent record of {logged.parent_id!r} before this decision")
         return logged, self._limits, self._scorer, parent, _facts(logged, self._limits, parent)
 
-    def _redecide(self, body: Any) -> None:
+    def _redecide(self, body: Any, ts_ns: int) -> None:
         logged, limits, scorer, parent, facts = self._read(body)
-        if (place := self._accounts.difference(str(body["decision_id"]), parent, facts)) is not None:
-            raise _Mismatch(place)
+        self._accounts.before(ts_ns, limits, parent, facts)
+        check_features(limits, parent, facts)
         outside = self._ranges.found(limits.routes, facts.measured)
         if bool(outside) != (logged.fallback is not None):
             named = ", ".join(o.feature for o in outside) or "nothing"
@@ -254,11 +260,14 @@ class Redecider:
             state = _rule_inputs(logged.fallback.rule_inputs, limits, parent, facts)
             rule = RuleProposal.of_state(self._venues(limits), state)
         guarded = GuardedDecision.of(scorer, outside, limits, parent, facts, rule)
-        again = guarded.body(limits, parent, facts, scorer, logged.policy_id, logged.lit_alternative)
+        again = guarded.body(
+            limits, parent, facts, scorer, logged.policy_id, logged.lit_alternative, self._ranges.admits
+        )
         if (place := _difference(body, again, "")) is not None:
             raise _Mismatch(place)
         dark = sum(c.shares for c in guarded.release.children if is_dark(limits.routes[c.route]))
         _check_lit(logged.lit_alternative, dark)
+        self._accounts.decided(parent, body)
 
     def _venues(self, limits: Limits) -> VenueRules:
         """The run's venues as the rule SOR sees them, made when first asked for."""

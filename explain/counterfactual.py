@@ -14,7 +14,7 @@ decision turns is cut down to the last digit that is told, and the value a step 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ from .attribution import Scorer
 from .facts import Body, is_dark, type_of
 from .reasons import Story, fills_behind
 from .release import released_at
-from .what_if import FEATURE, LEFT, LEVERS, Floats, Lever, with_left
+from .what_if import FEATURE, LEFT, LEVERS, Floats, Lever, clipped, with_left
 
 _EVEN_POINTS = 65  # beside the knots, for what is not straight between them
 _BETWEEN = 4  # parts of the way from one point to the next
@@ -63,9 +63,18 @@ class Flip:
         }  # fmt: skip
 
 
-def counterfactuals(story: Story, scorer: Scorer) -> list[Flip]:
+Admits = Callable[[Floats], NDArray[np.bool_]]
+
+
+def anything(measured: Floats) -> NDArray[np.bool_]:
+    """(n,) whether the policy decides at features (n, n_obs) before their clip: always, where there is no fallback."""
+    return np.ones(len(measured), np.bool_)
+
+
+def counterfactuals(story: Story, scorer: Scorer, admits: Admits = anything) -> list[Flip]:
     """The nearest turn, then, where that stays lit or stays dark, the nearest to the other kind; nothing where no value
-    within the ranges turns the decision. Of nothing sent: the market's and the shares left, the nearer first.
+    within the ranges turns the decision. Of nothing sent: the market's and the shares left, the nearer first. Where
+    `admits` says no, the fallback would decide, and nothing is told of what it would do.
 
     Nothing too for the last slot (a control decides), where no route is open, and where the controls left the largest
     order to a route that does not have the highest score.
@@ -80,7 +89,8 @@ def counterfactuals(story: Story, scorer: Scorer) -> list[Flip]:
         return []
     across = [r for r in ranked if is_dark(routes[r]) != is_dark(routes[chosen])]
     told_of = dict.fromkeys([chosen, *ranked[:2], *across[:1]])
-    search = _Search(story, scorer, [r for r in told_of if type_of(routes[r]) != TAKE])  # a take has no record
+    measured = [r for r in told_of if type_of(routes[r]) != TAKE]  # a take has no record
+    search = _Search(story, scorer, measured, admits)
     if nothing:
         found = [search.nearest(ranked, SENT), search.more_left()]
         return sorted((f for f in found if f is not None), key=lambda f: f.distance_frac)
@@ -95,13 +105,13 @@ class _Line:
 
     def __init__(self, scorer: Scorer, story: Story, lever: Lever, route: int | None) -> None:
         self.lever, self.route = lever, route
-        self._obs = np.array(story.facts.observation)
+        self._measured = np.array(story.facts.measured)
         self._range = FEATURE[lever.feature]
-        self.start = float(self._obs[lever.columns(route)[0][0]])
+        self.start = float(self._measured[lever.columns(route)[0][0]])
         self.points = self._points(scorer.knots)
 
     def rows(self, xs: Floats) -> Floats:
-        return self.lever.rows(self.route, self._obs, xs)
+        return self.lever.rows(self.route, self._measured, xs)
 
     def distance(self, x: float) -> float:
         return abs(x - self.start) / (self._range.high - self._range.low)
@@ -123,11 +133,11 @@ class _Line:
         steps = np.linspace(0.0, 1.0, knots) if knots else np.empty(0)
         for at, name, slope in self.lever.columns(self.route):
             g = FEATURE[name]
-            parts.append(self.start + (g.low + (g.high - g.low) * steps - self._obs[at]) / slope)
+            parts.append(self.start + (g.low + (g.high - g.low) * steps - self._measured[at]) / slope)
         if self.lever.scales is not None or not knots:
             parts.append(np.linspace(f.low, f.high, _EVEN_POINTS))
         bends = np.unique(np.concatenate(parts))
-        bends = bends[(bends >= f.low) & (bends <= f.high)]
+        bends = bends[(bends >= min(f.low, self.start)) & (bends <= max(f.high, self.start))]
         between = np.linspace(0.0, 1.0, _BETWEEN, endpoint=False)
         inside: Floats = (bends[:-1, None] + between * np.diff(bends)[:, None]).ravel()
         return np.unique(np.concatenate([inside, bends]))
@@ -154,8 +164,8 @@ class _Search:
     All levers are looked at from point to point at once, for every kind of turn that is asked for.
     """
 
-    def __init__(self, story: Story, scorer: Scorer, measured: Sequence[int]) -> None:
-        self._story, self._scorer = story, scorer
+    def __init__(self, story: Story, scorer: Scorer, measured: Sequence[int], admits: Admits) -> None:
+        self._story, self._scorer, self._admits = story, scorer, admits
         self._chosen = story.chosen if sum(story.released) else None
         self._lines = [
             _Line(scorer, story, lever, r) for lever in LEVERS for r in (measured if lever.scoped else [None])
@@ -209,16 +219,20 @@ class _Search:
 
     def _sent_with(self, left_shares: int) -> int:
         facts = with_left(self._story.parent, self._story.facts, left_shares)
+        if not self._admits(np.array([facts.measured]))[0]:
+            return -1
         scores = self._scorer.scores_e9(np.array([facts.observation]))
         released = released_at(self._story.limits, self._story.parent, facts, scores)
         return int(largest_orders(self._story.limits.routes, released, scores[:, 1:], None)[0])
 
-    def _leaders(self, rows: Floats) -> NDArray[np.int64]:
-        """(n,) the route with the largest order at each of the observations; -1: nothing is sent."""
+    def _leaders(self, measured: Floats) -> NDArray[np.int64]:
+        """(n,) the route with the largest order at features (n, n_obs) before their clip; -1: nothing is sent, or the
+        fallback decides."""
         story = self._story
-        scores = self._scorer.scores_e9(rows)
+        scores = self._scorer.scores_e9(clipped(measured))
         released = released_at(story.limits, story.parent, story.facts, scores)
-        return largest_orders(story.limits.routes, released, scores[:, 1:], self._chosen)
+        leaders = largest_orders(story.limits.routes, released, scores[:, 1:], self._chosen)
+        return np.where(self._admits(measured), leaders, -1)
 
     def _told(self, line: _Line, last: float, first: float, others: Sequence[int], to: str) -> Flip | None:
         """The turn between two coordinates in decimals: the first of its digits that turns the decision, the one before

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..envs.features import GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES
 from .attribution import PACE, Explanation, ScoreParts, Scorer, explain, margin_parts
-from .counterfactual import Flip, counterfactuals
+from .counterfactual import Admits, Flip, anything, counterfactuals
 from .facts import Body, Facts, Limits, Parent, is_dark, venue_of
 from .reasons import Story, fills_measured, objections, reasons, sentence
 from .release import (
@@ -63,9 +63,10 @@ def decide(scorer: Scorer, limits: Limits, parent: Parent, facts: Facts) -> Deci
 
 def decision_body(
     limits: Limits, parent: Parent, facts: Facts, d: Decision, scorer: Scorer, *, policy_id: str, baseline: Body,
-    lit_alternative: Body | None,
+    lit_alternative: Body | None, admits: Admits = anything,
 ) -> Body:  # fmt: skip
-    """Body of the `decision` record. `baseline` and `lit_alternative` are taken as they are."""
+    """Body of the `decision` record. `baseline` and `lit_alternative` are taken as they are; `admits`: where the policy
+    decides, of `counterfactuals`."""
     story = Story.of(limits, parent, facts, d.explanation, d.chosen, d.released, d.work_shares)
     open_routes = [r for r, mask in enumerate(facts.masks) if not mask]
     lit = [r for r in open_routes if not is_dark(limits.routes[r])]
@@ -73,7 +74,7 @@ def decision_body(
     def lead(rivals: list[int]) -> int | None:
         return None if d.chosen is None else d.explanation.lead_e9(d.chosen, rivals)
 
-    turns = [_turned(scorer, limits, parent, facts, flip) for flip in counterfactuals(story, scorer)]
+    turns = [_turned(scorer, limits, parent, facts, flip) for flip in counterfactuals(story, scorer, admits)]
     return what_was_known(limits, parent, facts, policy_id) | {
         "pace_shares": math.floor(d.work_shares + 0.5),
         "features": features_by_name(limits, facts, [r for r in (d.chosen, story.rival) if r is not None]),

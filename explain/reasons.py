@@ -92,11 +92,14 @@ def reasons(story: Story) -> list[Body]:
 
 
 def objections(story: Story) -> list[Body]:
-    """What spoke for the same one against the chosen route: as `reasons`, the largest first, at most MAX_OBJECTIONS."""
+    """[{"attr_e9", "features"}] of what spoke for that other route, the largest first, at most MAX_OBJECTIONS.
+
+    Without codes, which tell a number as it speaks for the chosen route.
+    """
     if story.chosen is None or story.completing or story.rival is None:
         return []
     against = [reason for reason in _lead_by_group(story, story.rival) if reason["attr_e9"] < 0]
-    return against[::-1][:MAX_OBJECTIONS]
+    return [{key: reason[key] for key in ("attr_e9", "features")} for reason in against[::-1][:MAX_OBJECTIONS]]
 
 
 def _lead_by_group(story: Story, rival: int) -> list[Body]:

@@ -24,7 +24,7 @@ from .merkle import MerkleFrontier
 
 RedecideFn = Callable[[Record], str | None]
 
-REDECIDED_TYPES = frozenset({"run", "parent", "decision", "route_event", "fill"})
+REDECIDED_TYPES = frozenset({"run", "parent", "decision", "route_event", "fill", "control", "lit_outcome"})
 
 REASONS = {
     "BAD_JSON": "the line is not a JSON object",

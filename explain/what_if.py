@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..envs.features import FEATURES, N_GLOBAL, N_ROUTE
+from ..envs.features import FEATURES, N_GLOBAL, N_ROUTE, observation_bounds
 from .facts import Facts, Limits, Parent
 from .reasons import COLUMN
 
@@ -47,18 +47,24 @@ class Lever:
             return [(COLUMN[name], name, slope) for name, slope in self.moves]
         return [(N_GLOBAL + route * N_ROUTE + COLUMN[name], name, slope) for name, slope in self.moves]
 
-    def rows(self, route: int | None, obs: Floats, xs: Floats) -> Floats:
-        """(n, n_obs): the observation at the coordinates `xs` (n,), every feature within its range."""
-        rows = np.repeat(obs[None, :], len(xs), axis=0)
+    def rows(self, route: int | None, measured: Floats, xs: Floats) -> Floats:
+        """(n, n_obs): the features before their clip at the coordinates `xs` (n,), from those `measured` (n_obs,)."""
+        rows = np.repeat(measured[None, :], len(xs), axis=0)
         columns = self.columns(route)
-        start = obs[columns[0][0]]
-        for at, name, slope in columns:
-            rows[:, at] = np.clip(obs[at] + slope * (xs - start), FEATURE[name].low, FEATURE[name].high)
+        start = measured[columns[0][0]]
+        for at, _, slope in columns:
+            rows[:, at] = measured[at] + slope * (xs - start)
         if self.scales is not None:
-            f, first = FEATURE[self.scales], N_GLOBAL + COLUMN[self.scales]
-            scaled = obs[None, first::N_ROUTE] * (self.base ** (start - xs))[:, None]
-            rows[:, first::N_ROUTE] = np.clip(scaled, f.low, f.high)
+            first = N_GLOBAL + COLUMN[self.scales]
+            rows[:, first::N_ROUTE] = measured[None, first::N_ROUTE] * (self.base ** (start - xs))[:, None]
         return rows
+
+
+def clipped(rows: Floats) -> Floats:
+    """(n, n_obs) features as a policy sees them, every one within its range."""
+    n_routes = (rows.shape[1] - N_GLOBAL) // N_ROUTE
+    seen: Floats = np.clip(rows, *observation_bounds(n_routes))
+    return seen
 
 
 _LOG2_10 = math.log2(10.0)
@@ -82,14 +88,18 @@ def with_left(parent: Parent, facts: Facts, left_shares: int) -> Facts:
     """The facts with another number of shares left to do."""
     x, now, then = float(parent.ordered_shares), facts.schedule_now_frac, facts.schedule_next_frac
     due = (left_shares - x * then) / max(x * (now - then), 1e-9)
-    seen = list(facts.observation)
+    measured = list(facts.measured)
     for name, value in (
         ("remaining_frac", left_shares / x),
         ("gap_frac", left_shares / x - now),
         ("log_due_slices", math.copysign(math.log2(1.0 + abs(due)), due)),
     ):
-        seen[COLUMN[name]] = min(max(value, FEATURE[name].low), FEATURE[name].high)
-    return replace(facts, remaining_shares=left_shares, observation=tuple(seen))
+        measured[COLUMN[name]] = value
+    return _seen(replace(facts, remaining_shares=left_shares), np.array(measured))
+
+
+def _seen(facts: Facts, measured: Floats) -> Facts:
+    return replace(facts, measured=tuple(measured.tolist()), observation=tuple(clipped(measured[None])[0].tolist()))
 
 
 def what_if(limits: Limits, parent: Parent, facts: Facts, lever: str, route: str | None, value: str) -> Facts:
@@ -105,5 +115,4 @@ def what_if(limits: Limits, parent: Parent, facts: Facts, lever: str, route: str
         return with_left(parent, facts, int(value))
     x = BY_NAME[lever].coordinate(float(value))
     at = None if route is None else limits.routes.index(route)
-    seen = BY_NAME[lever].rows(at, np.array(facts.observation), np.array([x]))[0]
-    return replace(facts, observation=tuple(seen.tolist()))
+    return _seen(facts, BY_NAME[lever].rows(at, np.array(facts.measured), np.array([x]))[0])

@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 MIN_EPISODES = 50.0  # a clustered error from fewer is no error to be held against
 STANDARD_ERRORS = 4.0  # a limit for statistics: false alarm 6 in 100,000 a comparison
 FALSE_ALARM = math.erfc(STANDARD_ERRORS / math.sqrt(2.0))
+MIN_SLOTS = 8  # of a laboratory order: returns have five lags, fills six horizons
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,12 @@ def laboratory(
 ) -> Market:
     """The market with one class, its archetypes as they are under their own names, and nothing in the way of fills.
 
-    `endless`: no control in the way of orders so large that no arrival completes a child, so that fills follow the laws
-    exactly; `play` sets their size. `as_drawn`: all classes, and all that the market's own episodes draw: venues (dealt
-    over its dark slots, jittered), regimes, events, toxicity that follows volatility.
+    `minutes`: of an order, more where they hold fewer than MIN_SLOTS slots. `endless`: no control in the way of orders
+    so large that no arrival completes a child, so that fills follow the laws exactly; `play` sets their size.
+    `as_drawn`: all classes, and all that the market's own episodes draw: venues (dealt over its dark slots, jittered),
+    regimes, events, toxicity that follows volatility.
     """
+    minutes = max(minutes, MIN_SLOTS * config.interval_s / 60.0)
     orders = {"side": "both", "horizon_minutes": {minutes: 1.0}, "start_s": None}
     controls: dict[str, Any] = {"route_caps_shares": {}}
     if endless:

@@ -36,7 +36,7 @@ def mid(market: Market, n: int, seed: int) -> list[Check]:
     worst = float((alpha[:, None] / tape[:, :slots]["vol_bps"] ** 2).max())
     moves = np.diff(tape["mid_bps"], axis=1) / (tape[:, :slots]["vol_bps"] * math.sqrt(dt))
     largest = 0.0
-    for lag in _LAGS:
+    for lag in (lag for lag in _LAGS if lag < moves.shape[1]):
         products = (moves[:, lag:] * moves[:, :-lag]).mean(1)
         largest = max(largest, abs(z_of(float(products.mean()), 0.0, float(products.std() / math.sqrt(n)))))
     return [

@@ -81,8 +81,8 @@ def turn(body: Record, limits: Record) -> str:
     if told:
         flips = [flip.get("to") for flip in body.get("flips", [])]
         kind = "dark" if scored_routes(body) and is_lit(chosen_and_rival(body)[0]["route"]) else "lit"
-        neither = f"; no change of one quantity within its range sends the largest order {kind}"
-        return f"by the smallest change of one quantity, {told}{neither if flips == ['other'] else ''}"
+        neither = f"; no change found of one quantity within its range sends the largest order {kind}"
+        return f"by the smallest change found of one quantity, {told}{neither if flips == ['other'] else ''}"
     if body.get("fallback"):
         return "the features named above within what training met"
     if not scored_routes(body):

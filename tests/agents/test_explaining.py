@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from glasspool.agents.bundle import Bundle
 from glasspool.agents.evaluation import run_router
 from glasspool.agents.explaining import write_decision_log
 from glasspool.agents.fallback import FeatureRanges
+from glasspool.agents.log_accounts import Inconsistent, check_features
 from glasspool.agents.outcomes import deal
 from glasspool.agents.redecision import Redecider
 from glasspool.agents.router import RandomRouter, ScoreRouter
@@ -26,7 +28,7 @@ from glasspool.agents.runtime import AdditiveRuntime
 from glasspool.configs.errors import UserError
 from glasspool.configs.experiment import ExperimentConfig
 from glasspool.configs.loading import load_market
-from glasspool.envs.features import FEATURES
+from glasspool.envs.features import FEATURES, N_GLOBAL, N_ROUTE
 from glasspool.envs.market import Market
 from glasspool.explain.decision_log import DecisionLog, read_log
 from glasspool.explain.lit_alternative import COST_PARTS
@@ -459,31 +461,97 @@ def test_an_edited_decision_under_fresh_hashes_is_named(
     assert verdict.reason is not None and verdict.reason.startswith("REDECIDE_MISMATCH: ")
 
 
-@pytest.mark.parametrize(
-    ("event", "change", "told"),
-    [
-        ("fill", {"shares": 1}, r"(remaining|dark)_shares is \d+, but by the orders and fills before it"),
-        ("fill", {"child_id": "P-0-c99999"}, "cannot be decided again"),
-        ("fill", {"shares": "100"}, "shares: Input should be a valid integer"),
-        ("MEOR", {"order_type": "moon"}, "cannot be decided again"),
-        ("MEOR", {"event": "MECR"}, "cannot be decided again|children_before is"),
-        ("MEOR", {"decision_id": "P-9-0000"}, "cannot be decided again"),
-    ],
-)
-def test_an_edited_order_or_fill_is_held_to_what_decisions_say_was_left(
-    event: str, change: dict[str, Any], told: str, market: Market, runtime: AdditiveRuntime, records: Records,
-    tmp_path: Path,
-) -> None:  # fmt: skip
+FORGERIES: dict[str, tuple[Callable[[Records, int, int, int], Any], str]] = {
+    # (records, place of an order's MEOR, of its fill, of its end) -> changes them; what the refusal says
+    "fewer shares filled": (lambda r, m, f, e: r[f]["body"].update(shares=1), "leaves_shares|remaining_shares is"),
+    "more than was sent": (lambda r, m, f, e: r[f]["body"].update(shares=10**6), "fill of 1000000 on"),
+    "text for shares": (lambda r, m, f, e: r[f]["body"].update(shares="100"), "fill of '100' on"),
+    "unknown order": (lambda r, m, f, e: r[f]["body"].update(child_id="P-0-c99999"), "no decision before it released"),
+    "another venue filled": (lambda r, m, f, e: r[f]["body"].update(mic="XQZZ"), "told before, or not at"),
+    "filled twice": (lambda r, m, f, e: r.insert(f, copy.deepcopy(r[f])), "told before|fill of|leaves_shares"),
+    "fill dropped": (lambda r, m, f, e: r.pop(f), "leaves_shares|remaining_shares is|left open"),
+    "sent elsewhere": (lambda r, m, f, e: r[m]["body"].update(mic="XQZZ"), "route of .* is 'XQZZ:"),
+    "other shares sent": (lambda r, m, f, e: r[m]["body"].update(shares=99_999), "shares of .* is 99999, released was"),
+    "another limit": (lambda r, m, f, e: r[m]["body"].update(limit_e6=1), "limit_e6 of .* is 1, released was"),
+    "another decision's": (lambda r, m, f, e: r[m]["body"].update(decision_id="P-9-0000"), "decision_id of"),
+    "unknown event": (lambda r, m, f, e: r[m]["body"].update(event="moon"), "moon"),
+    "sent twice": (lambda r, m, f, e: r.insert(m, copy.deepcopy(r[m])), "MEOR of .*, which was sent"),
+    "never sent": (lambda r, m, f, e: r.pop(m), "not sent|never sent|fill of"),
+    "end dropped": (lambda r, m, f, e: r.pop(e), "left open"),
+    "end with other leaves": (lambda r, m, f, e: r[e]["body"].update(leaves_shares=0), "leaves_shares of"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_orders_and_fills_are_held_to_their_decision(
+    name: str, market: Market, runtime: AdditiveRuntime, records: Records, tmp_path: Path
+) -> None:
     changed = copy.deepcopy(records)
-    fills = {r["body"]["child_id"] for r in changed if r["type"] == "fill"}
-    at = next(i for i, r in enumerate(changed) if r["body"].get("child_id") in fills and event in (
-        r["type"], r["body"].get("event")))  # fmt: skip
-    changed[at]["body"].update(change)
+    filled = {r["body"]["child_id"]: i for i, r in enumerate(changed) if r["type"] == "fill"}
+    ends = {r["body"]["child_id"]: i for i, r in enumerate(changed) if r["body"].get("event") in ("MECR", "expire")}
+    child = next(c for c, i in filled.items() if c in ends and changed[i]["body"]["shares"] > 1)
+    sent = next(
+        i for i, r in enumerate(changed) if r["body"].get("child_id") == child and r["body"].get("event") == "MEOR"
+    )
+    forge, told = FORGERIES[name]
+    forge(changed, sent, filled[child], ends[child])
     path = rewritten(changed, tmp_path / "decisions.jsonl")
     assert verify_log(path).ok
     verdict = verify_log(path, redecide=Redecider(bundle_of(market, runtime)))
-    assert not verdict.ok and verdict.first_bad_record is not None and verdict.first_bad_record >= at
-    assert verdict.reason is not None and re.search(told, verdict.reason)
+    assert not verdict.ok and verdict.reason is not None and re.search(told, verdict.reason), verdict.reason
+
+
+def of_type(*kinds: str) -> Callable[[Records], int]:
+    return lambda records: next(i for i, r in enumerate(records) if r["type"] in kinds)
+
+
+WHOLES: dict[str, tuple[Callable[[Records], Any], str]] = {
+    "no decisions": (lambda r: [r.pop(i) for i in range(len(r) - 2, 0, -1)], "no decision stands in this log"),
+    "a decision twice": (
+        lambda r: r.insert(of_type("decision")(r), copy.deepcopy(r[of_type("decision")(r)])),
+        "interval is 0, but .* 1|no control|never sent",
+    ),
+    "another time": (lambda r: r[of_type("decision")(r)].update(ts_ns="1"), "ts_ns is 1, but"),
+    "the parent's end": (lambda r: r[of_type("parent")(r)]["body"].update(end_ns="1"), "is not the one that its first"),
+    "a second run": (lambda r: r.insert(1, copy.deepcopy(r[0])), "a second run record"),
+    "an outcome dropped": (lambda r: r.pop(of_type("lit_outcome")(r)), "no lit_outcome of"),
+    "a control invented": (
+        lambda r: r.insert(len(r) - 1, {"type": "control", "ts_ns": r[-1]["ts_ns"], "body": {"action": "kill"}}),
+        "control 'kill' of None is not its decision's",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHOLES)
+def test_a_log_that_is_not_whole_is_refused_with_its_bundle(
+    name: str, market: Market, runtime: AdditiveRuntime, records: Records, tmp_path: Path
+) -> None:
+    changed = copy.deepcopy(records)
+    forge, told = WHOLES[name]
+    forge(changed)
+    path = rewritten(changed, tmp_path / "decisions.jsonl")
+    verdict = verify_log(path, redecide=Redecider(bundle_of(market, runtime)))
+    assert not verdict.ok and verdict.reason is not None and re.search(told, verdict.reason), verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [(0, "time_left_frac"), (1, "remaining_frac"), (2, "gap_frac"), (3, "log_due_slices"), (4, "log_pct_adv"),
+     (7, "log_spread_bps"), (9, "log_adv_shares"), (10, "log_vol_ratio"), (N_GLOBAL + 3 * N_ROUTE, "XQLA:post")],
+)  # fmt: skip
+def test_features_that_the_record_contradicts_are_refused(
+    column: int, name: str, market: Market, runtime: AdditiveRuntime, records: Records
+) -> None:
+    """Made again from other features, the whole record: only its own other fields tell."""
+    redecider = Redecider(bundle_of(market, runtime))
+    at = next(i for i, r in enumerate(records) if r["type"] == "decision" and r["body"]["interval"] == 5)
+    assert all(redecider(r) is None for r in records[:at])
+    _, limits, _, parent, facts = redecider._read(records[at]["body"])
+    check_features(limits, parent, facts)
+    measured = list(facts.measured)
+    measured[column] += 0.5
+    with pytest.raises(Inconsistent, match=name):
+        check_features(limits, parent, replace(facts, measured=tuple(measured)))
 
 
 @pytest.mark.parametrize(
@@ -515,10 +583,10 @@ def test_no_value_anywhere_in_a_decision_makes_deciding_again_fail(
     market: Market, runtime: AdditiveRuntime, records: Records
 ) -> None:
     """Odd values at 600 random places: always an answer, and with another type of value always a refusal of it."""
-    start = records[: next(i for i, r in enumerate(records) if r["type"] == "decision")]
-    record = next(r for r in records if r["type"] == "decision" and r["body"]["lit_alternative"])
-    redecider = Redecider(bundle_of(market, runtime))
-    assert all(redecider(r) is None for r in start)
+    at = next(i for i, r in enumerate(records) if r["type"] == "decision" and r["body"]["lit_alternative"])
+    record, redecider = records[at], Redecider(bundle_of(market, runtime))
+    assert all(redecider(r) is None for r in records[:at])
+    before = copy.deepcopy(redecider._accounts)
     everywhere = [p for p in places(record["body"]) if p[0] not in ("baseline", "lit_alternative")]
     odd: list[Any] = [None, True, -1, 2**53 - 1, "", "nan", "1e400", "\u0661", [], {}, [None], {"a": 1}]
     rng = np.random.default_rng(7)
@@ -531,6 +599,7 @@ def test_no_value_anywhere_in_a_decision_makes_deciding_again_fail(
             node = node[key]
         same_type = type(node[place[-1]]) is type(value)
         node[place[-1]] = value
+        redecider._accounts = copy.deepcopy(before)
         answer = redecider(changed)
         assert answer is None or isinstance(answer, str)
         assert same_type or answer is not None, place

@@ -89,9 +89,8 @@ def test_routes_that_a_control_closed_are_named() -> None:
 
 def test_a_turn_that_stays_lit_says_that_none_goes_dark() -> None:
     told = decision({"XQLA:post": 100}, counterfactual="X", flips=[{"to": "other"}])
-    assert aftermath.turn(told, LIMITS) == (
-        "by the smallest change of one quantity, X; no change of one quantity within its range sends the largest order dark"
-    )
+    neither = "no change found of one quantity within its range sends the largest order dark"
+    assert aftermath.turn(told, LIMITS) == f"by the smallest change found of one quantity, X; {neither}"
     assert aftermath.turn(told | {"flips": [{"to": "other"}, {"to": "dark"}]}, LIMITS).endswith("quantity, X")
 
 

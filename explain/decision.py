@@ -97,7 +97,8 @@ def _turned(scorer: Scorer, limits: Limits, parent: Parent, facts: Facts, flip: 
     then = decide(scorer, limits, parent, changed).released
     orders = {limits.routes[r]: n for r, n in enumerate(then.tolist()) if n}
     told = ", ".join(f"{n:,} to {route}" for route, n in orders.items())
-    return f"{flip.text} (sent would have been {told})", flip.body() | {"orders": orders}
+    equal = ", equal largest" if sum(n == max(orders.values()) for n in orders.values()) > 1 else ""
+    return f"{flip.text} (sent would have been {told}{equal})", flip.body() | {"orders": orders}
 
 
 def what_was_known(limits: Limits, parent: Parent, facts: Facts, policy_id: str) -> Body:

@@ -36,6 +36,14 @@ def train(
     typer.echo(f"policy: {folder / 'policy.zip'}\ncurves: tensorboard --logdir {folder / 'tensorboard'}")
 
 
+def _refuse_bundle(out: Path | None) -> None:
+    """Results written among a bundle's files would break its hashes."""
+    from .configs.errors import UserError
+
+    if out is not None and (out / "manifest.json").is_file():
+        raise UserError(f"--out {out}: this folder is a bundle. Name another, such as {out / 'evaluation'}.")
+
+
 @app.command()
 def evaluate(
     policies: Annotated[
@@ -61,6 +69,7 @@ def evaluate(
     from .agents import jobs
     from .evaluation_tables import print_evaluation
 
+    _refuse_bundle(out)
     folder, payload = jobs.evaluate_job(
         policies, against=against, episodes=episodes, market=market, seed=seed, decisions=decisions, out=out,
         command=_command_line(), json_file=json_file,
@@ -139,6 +148,7 @@ def explain(
     """Log every decision of sample orders with its explanation (decisions.jsonl and .parquet); plot; validate."""
     from .agents import jobs
 
+    _refuse_bundle(out)
     if shapes:
         typer.echo(f"plots: {jobs.shapes_job(bundle, out)}")
         if out is None and not validate:
@@ -204,6 +214,8 @@ def calibrate(
     from .console import console_beside, print_table, write_json
     from .envs.calibration_run import calibrate_files
 
+    if out.suffix not in (".yaml", ".yml"):  # a slip would write the market over the data
+        raise UserError(f"--out {out}: a market is a YAML file. Name it so, such as {out.with_suffix('.yaml').name}.")
     if not files:
         if fills is None:
             raise UserError("nothing to calibrate on. Name market files, or own fills with --fills FILE, or both.")

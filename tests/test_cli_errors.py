@@ -244,3 +244,23 @@ def test_a_misspelt_name_is_met_with_the_nearest(
     with pytest.raises(SystemExit) as ended:
         cli.main(words)
     assert ended.value.code == 2 and f"Did you mean {meant!r}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["evaluate", "rule_sor", "--episodes", "2"], "this folder is a bundle. Name another"),
+        (["explain", "checkpoints/default"], "this folder is a bundle. Name another"),
+        (["calibrate", "bars.csv"], "a market is a YAML file. Name it so, such as bundle.yaml"),
+    ],
+)
+def test_an_out_that_would_write_over_something_else_is_refused(
+    args: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "manifest.json").write_text("{}")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*args, "--out", str(bundle)])
+    assert stopped.value.code == 2 and told in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in bundle.iterdir()] == ["manifest.json"]

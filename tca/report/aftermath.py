@@ -81,8 +81,14 @@ def turn(body: Record, limits: Record) -> str:
     if told:
         flips = [flip.get("to") for flip in body.get("flips", [])]
         kind = "dark" if scored_routes(body) and is_lit(chosen_and_rival(body)[0]["route"]) else "lit"
+        closed = [c for c in body.get("candidates", []) if c.get("masks") and is_lit(c["route"]) == (kind == "lit")]
         neither = f"; no change found of one quantity within its range sends the largest order {kind}"
-        return f"by the smallest change found of one quantity, {told}{neither if flips == ['other'] else ''}"
+        neither += " (routes that a control closed stay closed)" if closed else ""
+        sent = sorted((int(r.get("shares", 0)) for r in body.get("released", [])), reverse=True)
+        equal = (
+            "its largest orders are equal, and the first is that of the higher score; " if sent[:1] == sent[1:2] else ""
+        )
+        return f"{equal}by the smallest change found of one quantity, {told}{neither if flips == ['other'] else ''}"
     if body.get("fallback"):
         return "the features named above within what training met"
     if not scored_routes(body):

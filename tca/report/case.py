@@ -25,9 +25,11 @@ def write_case(
         verdict: what verification of the log said.
 
     Raises:
-        UserError: the folder of `out` does not exist.
+        UserError: `out` is no name of an HTML file, or its folder does not exist.
     """
     out = Path(out)
+    if out.suffix not in (".html", ".htm"):  # a slip would write the page over the log
+        raise UserError(f"{out}: a page is an HTML file. Name it so, such as case.html.")
     if out.is_dir() or not out.resolve().parent.is_dir():
         raise UserError(f"{out}: name a file in a folder that exists, such as case.html.")
     body = record["body"]

@@ -15,6 +15,7 @@ from .words import number, percent
 
 Record = Mapping[str, Any]
 SHOWN_PARTS = 2  # groups that told two routes apart, for and against
+_DUST_E9 = 5_000_000  # of a score: under 0.005 no reason
 
 
 def scored_routes(body: Record) -> list[Record]:
@@ -81,12 +82,12 @@ def pace(body: Record, limits: Record) -> str:
     if body.get("fallback") or asked.get("work_shares") is None:
         return f"The order was {where}."
     lo, hi, work = (float(asked[k]) for k in ("lo_shares", "hi_shares", "work_shares"))
-    band = f"its band allowed {lo:,.0f} to {hi:,.0f} shares"
+    band = f"its band allowed {_few(lo)} to {_few(hi)} shares"
     if limits.get("band_frac") and not limits.get("full_band"):
         band += (
             f" (the schedule at the interval's end, give or take {percent(float(limits['band_frac']))} of the order)"
         )
-    text = f"The order was {where}; {band}, and the policy's pace asked for {work:,.0f}"
+    text = f"The order was {where}; {band}, and the policy's pace asked for {_few(work)}"
     if completed(body):
         return text + "."
     if hi > lo:
@@ -95,6 +96,11 @@ def pace(body: Record, limits: Record) -> str:
     sent = sum(int(r.get("shares", 0)) for r in body.get("released", []))
     lots = f"rounded to the nearest whole lot{f' of {lot:,}' if lot else ''}, and after the controls"
     return f"{text}; {lots}, {sent:,} went out."
+
+
+def _few(shares: float) -> str:
+    """With a decimal where rounding would hide what decides."""
+    return f"{shares:,.1f}" if 0 < shares < 100 else f"{shares:,.0f}"
 
 
 def pace_candidate(body: Record) -> Record:
@@ -146,12 +152,16 @@ def _rival(body: Record, rival: Record, margin: str) -> str:
     """A rival with its score, and what told the chosen route from it."""
     parts: Record = next((m for m in body.get("margins", []) if margin in m.get("is", [])), {})
     gains: Mapping[str, int] = parts.get("feature_attr_e9") or {}
-    told = [
-        (chosen_and_rival(body)[0]["route"], _largest(gains, 1)),
-        (rival["route"], _largest({k: -v for k, v in gains.items()}, 1)),
-    ]
-    said = "; ".join(f"for {route}: {text}" for route, text in told if text)
-    return f"{rival['route']} with {number(rival['score_e9'] / 1e9, 3)}" + (f" ({said})" if said else "")
+    if not gains:
+        return f"{rival['route']} with {number(rival['score_e9'] / 1e9, 3)}"
+    first = chosen_and_rival(body)[0]
+    told = [(first["route"], _largest(gains, 1)), (rival["route"], _largest(gains, -1))]
+    said = "; ".join(
+        f"for {route}: {', '.join(f'{words} {_points(abs(part))}' for words, part in groups)}"
+        for route, groups in told if groups
+    )  # fmt: skip
+    left = first["score_e9"] - rival["score_e9"] - sum(part for _, groups in told for _, part in groups)
+    return f"{rival['route']} with {number(rival['score_e9'] / 1e9, 3)} ({said}; all else {_points(left)})"
 
 
 def closed(body: Record) -> str:
@@ -182,13 +192,18 @@ def others(body: Record, limits: Record) -> str:
             return ""
         only = f"{percent(sum(weights.values()))} against {percent(left_out['weight_ppm'] / 1e6)} of the next"
         return f"Work goes to the largest weights, in whole lots; here all of it went to the largest ({only})."
+    cut = float(limits.get("weight_cut") or 0.0)
+    for c in by_score:  # routes that share the work and come to no lot
+        if len(weights) < int(limits.get("max_routes") or 0) and c["weight_ppm"] / 1e6 >= cut:
+            weights.setdefault(c["route"], c["weight_ppm"] / 1e6)
     total = sum(weights.values())
     shares = ", ".join(f"{r} {percent(w)} of all, {percent(w / total, 0)} of these" for r, w in weights.items())
     most = f", {limits['max_routes']} at most," if limits.get("max_routes") else ""
     text = (
-        f"The routes with the largest weights{most} share the work by weight, in whole lots (a share that comes to "
-        f"none sends nothing): {shares}."
+        f"The routes with the largest weights{most} share the work by weight: {shares}. Each gets the whole lots of "
+        "its share, and the lots that are over go to the largest remainders."
     )
+    left_out = next((c for c in by_score if c["route"] not in weights), None)
     if left_out is None:
         return text
     text += f" Best of what was left out: {left_out['route']} ({percent(left_out['weight_ppm'] / 1e6)})"
@@ -200,25 +215,35 @@ def others(body: Record, limits: Record) -> str:
             text += f"; {c['route']} came before it, since a take whose weight comes to {half} always shares in it"
         mine, theirs = (x.get("feature_attr_e9") or {} for x in (c, left_out))
         gains = {k: v - theirs.get(k, 0) for k, v in mine.items()}
-        if said := _for_and_against(gains, ("for it", "against it")):
+        lead = c["score_e9"] - left_out["score_e9"]
+        if said := _for_and_against(gains, ("for it", "against it"), lead):
             text += f"; {c['route']} over that one: {said}"
     return text + "."
 
 
-def _for_and_against(parts: Mapping[str, int], words: tuple[str, str]) -> str:
+def _for_and_against(parts: Mapping[str, int], words: tuple[str, str], total_e9: int | None = None) -> str:
+    """The largest groups of either sign, and what all else comes to where `total_e9` is what they are parts of."""
     told = [(word, _largest(parts, sign)) for word, sign in zip(words, (1, -1), strict=True)]
-    return "; ".join(f"{word}: {text}" for word, text in told if text)
+    said = "; ".join(
+        f"{word}: {', '.join(f'{group} {_points(part)}' for group, part in groups)}" for word, groups in told if groups
+    )
+    if total_e9 is None or not said:
+        return said
+    return f"{said}; all else {_points(total_e9 - sum(part for _, groups in told for _, part in groups))}"
 
 
-def _largest(parts: Mapping[str, int], sign: int) -> str:
-    """The largest groups of one sign in words, at most SHOWN_PARTS of them."""
+def _largest(parts: Mapping[str, int], sign: int) -> list[tuple[str, int]]:
+    """The largest groups of one sign and their parts in 1e-9, at most SHOWN_PARTS; without what rounds to nothing."""
     groups: dict[str, int] = {}
     for feature, part in parts.items():
         words = FEATURE_WORDS.get(feature, feature)
         groups[words] = groups.get(words, 0) + part
     ranked = sorted(groups.items(), key=lambda item: -sign * item[1])
-    told = [f"{words} {number(v / 1e9, 3, sign=True)}" for words, v in ranked if sign * v > 0]
-    return ", ".join(told[:SHOWN_PARTS])
+    return [(words, part) for words, part in ranked if sign * part >= _DUST_E9][:SHOWN_PARTS]
+
+
+def _points(part_e9: int) -> str:
+    return number(part_e9 / 1e9, 3, sign=True)
 
 
 def _why_not_the_policy(body: Record) -> str:
@@ -253,7 +278,9 @@ def controls(body: Record) -> list[str]:
             )
         elif c.get("outcome") != "fallback":
             told.append(f"Control {c.get('code')} stepped in: {_clipped(c)}.")
-    return told or ([] if body.get("fallback") or "controls" not in body else ["No control changed these orders."])
+    if told or body.get("fallback") or "controls" not in body:
+        return told
+    return ["No control changed the orders to the open routes."]
 
 
 def _clipped(control: Record) -> str:

@@ -91,7 +91,9 @@ def test_text_from_the_log_cannot_become_markup(tmp_path: Path) -> None:
 
 def test_a_place_that_is_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name a file in a folder that exists"):
-        write_case(tmp_path, RECORDS, RECORDS[3], proof=PROOF, verdict="")
+        write_case(tmp_path / "none" / "case.html", RECORDS, RECORDS[3], proof=PROOF, verdict="")
+    with pytest.raises(UserError, match="a page is an HTML file"):
+        write_case(tmp_path / "decisions.jsonl", RECORDS, RECORDS[3], proof=PROOF, verdict="")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -48,8 +48,9 @@ def test_both_rivals_are_told_by_groups_and_priors_as_assumed() -> None:
     text = story.why(decision({"XQLA:post": 1_600}))
     assert text == (
         "XQLA:post had the highest score, 3.000. Second was XQLB:post with 2.500 (for XQLA:post: fee +0.400; for "
-        "XQLB:post: the order's size +0.200). The best dark route was XQDA:rest with 1.000 (for XQLA:post: volatility "
-        "+2.000). Nothing has filled at XQLB:post yet: fill rate and markout there are assumed, not measured."
+        "XQLB:post: the order's size +0.200; all else +0.300). The best dark route was XQDA:rest with 1.000 (for "
+        "XQLA:post: volatility +2.000; all else 0.000). Nothing has filled at XQLB:post yet: fill rate and markout there "
+        "are assumed, not measured."
     )
 
 
@@ -65,6 +66,8 @@ def test_the_band_the_pace_and_its_rounding_are_told() -> None:
 def test_further_orders_are_shared_out_by_weight_and_a_take_s_precedence_is_told() -> None:
     text = story.others(decision({"XQLA:post": 1_000, "XQLB:post": 500, "XQLB:take": 100}), LIMITS)
     assert "XQLA:post 50.0\N{NO-BREAK SPACE}% of all, 59\N{NO-BREAK SPACE}% of these" in text
+    two = story.others(decision({"XQLA:post": 200, "XQLB:post": 100}), LIMITS | {"weight_cut": "0.05"})
+    assert "XQDA:rest 6.0\N{NO-BREAK SPACE}% of all, 7\N{NO-BREAK SPACE}% of these" in two  # it comes to no lot
     assert "Best of what was left out: XQDA:rest (6.0\N{NO-BREAK SPACE}%)" in text
     assert (
         "XQLB:take came before it, since a take whose weight comes to half a lot (50 shares; here 80 of 1,600)" in text

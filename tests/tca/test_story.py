@@ -49,8 +49,8 @@ def test_both_rivals_are_told_by_groups_and_priors_as_assumed() -> None:
     assert text == (
         "XQLA:post had the highest score, 3.000. Second was XQLB:post with 2.500 (for XQLA:post: fee +0.400; for "
         "XQLB:post: the order's size +0.200; all else +0.300). The best dark route was XQDA:rest with 1.000 (for "
-        "XQLA:post: volatility +2.000; all else 0.000). Nothing has filled at XQLB:post yet: fill rate and markout there "
-        "are assumed, not measured."
+        "XQLA:post: volatility +2.000; all else 0.000). Nothing has filled at XQLB:post yet: fill rate and markout "
+        "there are assumed, not measured."
     )
 
 

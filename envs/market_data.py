@@ -249,7 +249,9 @@ def _find_files(paths: Sequence[Path | str]) -> dict[Path, bool]:
         if path.is_dir():
             inside = [file for file in sorted(path.rglob("*")) if is_market_data(file)]
             if not inside:
-                raise UserError(f"{path}: this folder holds no market data. Expected {_EXPECTED_NAMES}.")
+                raise UserError(
+                    f"{path}: this folder holds no market data. Expected {_EXPECTED_NAMES}; name bars file by file."
+                )
             found = dict.fromkeys(inside, False) | found
         elif not path.exists():
             raise UserError(f"{path}: there is no such file or folder. Check the path.")

@@ -221,7 +221,7 @@ class Redecider:
         def first(facts: Facts, chosen: int | None) -> int:
             d = decide(scorer, limits, parent, facts)
             scores = np.array([p.score_e9 for p in d.explanation.routes])
-            return int(largest_orders(routes, d.released[None], scores[None], chosen)[0])
+            return int(largest_orders(d.released[None], scores[None], chosen)[0])
 
         now = first(facts, None)
         changed = what_if(limits, parent, facts, flip["lever"], flip["route"], value)

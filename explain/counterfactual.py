@@ -143,18 +143,16 @@ class _Line:
         return np.unique(np.concatenate([inside, bends]))
 
 
-def largest_orders(
-    routes: Sequence[str], released: NDArray[np.int64], scores_e9: NDArray[np.int64], chosen: int | None
-) -> NDArray[np.int64]:
+def largest_orders(released: NDArray[np.int64], scores_e9: NDArray[np.int64], chosen: int | None) -> NDArray[np.int64]:
     """(n,) the route with the largest order of `released` (n, R); -1: nothing is sent.
 
-    Of equals it is `chosen`, then one of its kind, then the one with the higher score: a tie turns nothing."""
-    rank = 4 * released
-    if chosen is not None:
-        rank[:, chosen] += 2
-        rank += np.array([is_dark(r) == is_dark(routes[chosen]) for r in routes])
-    equals = rank == rank.max(1, keepdims=True)
+    Where several are equal no route has it: then it is `chosen`, so that a tie turns nothing; without one, the route of
+    them with the highest score.
+    """
+    equals = released == released.max(1, keepdims=True)
     best = np.where(equals, scores_e9, np.iinfo(np.int64).min).argmax(1)
+    if chosen is not None:
+        best = np.where(equals.sum(1) > 1, chosen, best)
     return np.where(released.any(1), best, -1)
 
 
@@ -223,7 +221,7 @@ class _Search:
             return -1
         scores = self._scorer.scores_e9(np.array([facts.observation]))
         released = released_at(self._story.limits, self._story.parent, facts, scores)
-        return int(largest_orders(self._story.limits.routes, released, scores[:, 1:], None)[0])
+        return int(largest_orders(released, scores[:, 1:], None)[0])
 
     def _leaders(self, measured: Floats) -> NDArray[np.int64]:
         """(n,) the route with the largest order at features (n, n_obs) before their clip; -1: nothing is sent, or the
@@ -231,7 +229,7 @@ class _Search:
         story = self._story
         scores = self._scorer.scores_e9(clipped(measured))
         released = released_at(story.limits, story.parent, story.facts, scores)
-        leaders = largest_orders(story.limits.routes, released, scores[:, 1:], self._chosen)
+        leaders = largest_orders(released, scores[:, 1:], self._chosen)
         return np.where(self._admits(measured), leaders, -1)
 
     def _told(self, line: _Line, last: float, first: float, others: Sequence[int], to: str) -> Flip | None:

@@ -88,7 +88,8 @@ def turn(body: Record, limits: Record) -> str:
         equal = (
             "its largest orders are equal, and the first is that of the higher score; " if sent[:1] == sent[1:2] else ""
         )
-        return f"{equal}by the smallest change found of one quantity, {told}{neither if flips == ['other'] else ''}"
+        text = f"{equal}by the smallest change found of one quantity, {told}{neither if flips == ['other'] else ''}"
+        return text + _size_turns(body, limits)
     if body.get("fallback"):
         return "the features named above within what training met"
     if not scored_routes(body):
@@ -112,3 +113,15 @@ def turn(body: Record, limits: Record) -> str:
                 "no other change of one quantity reaches that now"
             )
     return "no other value of any one quantity within its range: spread, volatility, or a route's fill rate or markout"
+
+
+def _size_turns(body: Record, limits: Record) -> str:
+    """What would have changed how much was sent: a control that cut, and the half lot under which nothing goes."""
+    text = ""
+    for c in body.get("controls", []):
+        if c.get("outcome") == "clip" and c.get("route"):
+            text += f"; without the control {c.get('code')}, {c.get('seen'):,} would have gone to {c['route']}"
+    lot, work = int(limits.get("lot_shares") or 0), float(pace_candidate(body).get("work_shares") or 0)
+    if lot and work < lot and sum(int(r.get("shares", 0)) for r in body.get("released", [])) == lot:
+        text += f"; nothing would have been sent at a pace under {lot / 2:,.0f} shares instead of {work:,.1f}"
+    return text

@@ -200,8 +200,8 @@ def others(body: Record, limits: Record) -> str:
     shares = ", ".join(f"{r} {percent(w)} of all, {percent(w / total, 0)} of these" for r, w in weights.items())
     most = f", {limits['max_routes']} at most," if limits.get("max_routes") else ""
     text = (
-        f"The routes with the largest weights{most} share the work by weight: {shares}. Each gets the whole lots of "
-        "its share, and the lots that are over go to the largest remainders."
+        f"The largest weights{most} and a take that comes to half a lot share the work: {shares}. Each gets the whole "
+        "lots of its share, and the lots that are over go to the largest remainders."
     )
     left_out = next((c for c in by_score if c["route"] not in weights), None)
     if left_out is None:
@@ -211,7 +211,7 @@ def others(body: Record, limits: Record) -> str:
     for c in further:
         weight = c["weight_ppm"] / 1e6
         if c["weight_ppm"] < left_out["weight_ppm"]:
-            half = f"half a lot ({lot / 2:,.0f} shares; here {weight * asked:,.0f} of {asked:,.0f})"
+            half = f"half a lot ({lot / 2:,.0f} shares; here {_few(weight * asked)} of {asked:,.0f})"
             text += f"; {c['route']} came before it, since a take whose weight comes to {half} always shares in it"
         mine, theirs = (x.get("feature_attr_e9") or {} for x in (c, left_out))
         gains = {k: v - theirs.get(k, 0) for k, v in mine.items()}

@@ -18,6 +18,7 @@ from glasspool.envs.features import FEATURES, GLOBAL_FEATURES, N_GLOBAL, N_ROUTE
 from glasspool.envs.market import Market, stream_key
 from glasspool.envs.state import ORDER_TYPES
 from glasspool.explain.canonical import canonical_bytes
+from glasspool.explain.counterfactual import largest_orders
 from glasspool.explain.decision import decide, decision_body
 from glasspool.explain.facts import Facts, Limits, Parent
 from glasspool.explain.lit_alternative import COST_PARTS, Costs, lit_alternative
@@ -493,6 +494,15 @@ def test_another_number_of_shares_left_moves_what_the_environment_would_show() -
         b.order["remaining_shares"][0] = left
         observe(market.rules, b, 0, obs[0])
         assert with_left(parent, here, left).observation == tuple(obs[0].tolist())
+
+
+def test_a_tie_turns_nothing() -> None:
+    """Where two others are equal, none has the largest order; of nothing sent the higher score leads."""
+    scores = np.array([[3, 2, 1]])
+    for released, chosen, leader in (
+        ([1, 1, 0], 0, 0), ([0, 1, 1], 0, 0), ([0, 1, 1], None, 1), ([1, 2, 0], 0, 1), ([0, 0, 0], 0, -1),
+    ):  # fmt: skip
+        assert largest_orders(np.array([released]), scores, chosen).tolist() == [leader]
 
 
 def test_there_is_no_counterfactual_where_nothing_turns_the_lead() -> None:

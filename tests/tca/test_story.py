@@ -70,7 +70,8 @@ def test_further_orders_are_shared_out_by_weight_and_a_take_s_precedence_is_told
     assert "XQDA:rest 6.0\N{NO-BREAK SPACE}% of all, 7\N{NO-BREAK SPACE}% of these" in two  # it comes to no lot
     assert "Best of what was left out: XQDA:rest (6.0\N{NO-BREAK SPACE}%)" in text
     assert (
-        "XQLB:take came before it, since a take whose weight comes to half a lot (50 shares; here 80 of 1,600)" in text
+        "XQLB:take came before it, since a take whose weight comes to half a lot (50 shares; here 80.0 of 1,600)"
+        in text
     )
     assert "all of it went to the largest" in story.others(decision({"XQLA:post": 100}, work=90.0), LIMITS)
 
@@ -106,3 +107,12 @@ def test_of_nothing_sent_the_band_that_would_have_sent_a_lot_is_told() -> None:
         "a band that ended at 67 shares instead of 40: the same pace, 75\N{NO-BREAK SPACE}% of the way"
     )
     assert "100 would have gone to XQLA:post" in text
+
+
+def test_what_would_have_changed_the_size_is_told() -> None:
+    clip = {"code": "MAX_DARK_FRAC", "route": "XQDA:rest", "seen": 200, "limit": 120, "outcome": "clip"}
+    one = decision({"XQDA:rest": 100}, work=51.3, counterfactual="X", flips=[{"to": "lit"}], controls=[clip])
+    assert aftermath.turn(one, LIMITS) == (
+        "by the smallest change found of one quantity, X; without the control MAX_DARK_FRAC, 200 would have gone to "
+        "XQDA:rest; nothing would have been sent at a pace under 50 shares instead of 51.3"
+    )

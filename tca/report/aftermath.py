@@ -85,9 +85,8 @@ def turn(body: Record, limits: Record) -> str:
         neither = f"; no change found of one quantity within its range sends the largest order {kind}"
         neither += " (routes that a control closed stay closed)" if closed else ""
         sent = sorted((int(r.get("shares", 0)) for r in body.get("released", [])), reverse=True)
-        equal = (
-            "its largest orders are equal, and the first is that of the higher score; " if sent[:1] == sent[1:2] else ""
-        )
+        tied = len(sent) > 1 and sent[0] == sent[1]
+        equal = "its largest orders are equal, and the first is that of the higher score; " if tied else ""
         text = f"{equal}by the smallest change found of one quantity, {told}{neither if flips == ['other'] else ''}"
         return text + _size_turns(body, limits)
     if body.get("fallback"):

@@ -93,6 +93,10 @@ def test_a_turn_that_stays_lit_says_that_none_goes_dark() -> None:
     neither = "no change found of one quantity within its range sends the largest order dark"
     assert aftermath.turn(told, LIMITS) == f"by the smallest change found of one quantity, X; {neither}"
     assert aftermath.turn(told | {"flips": [{"to": "other"}, {"to": "dark"}]}, LIMITS).endswith("quantity, X")
+    nothing = decision({}, counterfactual="X", flips=[{"to": "sent"}])
+    assert aftermath.turn(nothing, LIMITS) == "by the smallest change found of one quantity, X"
+    two = decision({"XQLA:post": 100, "XQLB:post": 100}, counterfactual="X", flips=[{"to": "dark"}])
+    assert aftermath.turn(two, LIMITS).startswith("its largest orders are equal")
 
 
 def test_of_nothing_sent_the_band_that_would_have_sent_a_lot_is_told() -> None:

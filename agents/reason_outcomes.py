@@ -36,7 +36,7 @@ def outcome_tables(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         kind, body = record["type"], record["body"]
         if kind == "decision":
             decisions[body["decision_id"]] = {
-                "parent": body["parent_id"], "codes": [r["code"] for r in body["reasons"]],
+                "parent": body["parent_id"], "codes": list(dict.fromkeys(r["code"] for r in body["reasons"])),
                 "lit": body["lit_alternative"], "rule": body["baseline"]["rule"], "agrees": body["agrees"],
             }  # fmt: skip
             chance = {c["route"]: c["p_fill_ppm"] / 1e6 for c in body["candidates"][1:]}

@@ -16,7 +16,7 @@ from glasspool.agents.bundle import load_bundle
 from glasspool.agents.redecision import Redecider
 from glasspool.explain.decision_log import read_log
 
-WANTED = 10_000  # stated counterfactuals
+WANTED = 10_000  # decisions
 
 
 def main(folder: str, *logs: str) -> None:
@@ -32,6 +32,8 @@ def main(folder: str, *logs: str) -> None:
             assert redecider(record) is None
         if record["type"] != "decision":
             continue
+        if decisions == WANTED:
+            break
         decisions += 1
         if not body["flips"]:
             none[
@@ -52,8 +54,6 @@ def main(folder: str, *logs: str) -> None:
                 sent[child["route"]] += child["shares"]
             moved[key] += dict(sent) != flip["orders"]
             far.setdefault(key, []).append(flip["distance_ppm"] / 1e6)
-        if told.total() >= WANTED:
-            break
     lines = [
         "# Counterfactuals applied", "",
         f"`python benchmarks/counterfactuals.py BUNDLE LOG ...`: policy {bundle.policy_id} on {len(logs)} logs. "

@@ -92,10 +92,11 @@ def pace(body: Record, limits: Record) -> str:
         return text + "."
     if hi > lo:
         text += f", {percent((work - lo) / (hi - lo), 0)} of the way up it{_pace_parts(asked)}"
+        text += ". The band follows the schedule; how far up it to go is what the policy learned, ahead or behind"
     lot = limits.get("lot_shares")
     sent = sum(int(r.get("shares", 0)) for r in body.get("released", []))
-    lots = f"rounded to the nearest whole lot{f' of {lot:,}' if lot else ''}, and after the controls"
-    return f"{text}; {lots}, {sent:,} went out."
+    lots = f"Rounded to the nearest whole lot{f' of {lot:,}' if lot else ''}, which may pass the band,"
+    return f"{text}. {lots} and after the controls {sent:,} went out."
 
 
 def _few(shares: float) -> str:

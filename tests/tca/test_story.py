@@ -60,7 +60,10 @@ def test_the_band_the_pace_and_its_rounding_are_told() -> None:
         "30 shares ahead of schedule; its band allowed 0 to 2,000 shares (the schedule at the interval's end, give"
         in text
     )
-    assert "asked for 1,580, 79\N{NO-BREAK SPACE}% of the way up it; rounded to the nearest whole lot of 100" in text
+    assert "asked for 1,580, 79\N{NO-BREAK SPACE}% of the way up it. The band follows the schedule" in text
+    assert text.endswith(
+        "Rounded to the nearest whole lot of 100, which may pass the band, and after the controls 1,600 went out."
+    )
 
 
 def test_further_orders_are_shared_out_by_weight_and_a_take_s_precedence_is_told() -> None:

@@ -496,6 +496,27 @@ def test_another_number_of_shares_left_moves_what_the_environment_would_show() -
         assert with_left(parent, here, left).observation == tuple(obs[0].tolist())
 
 
+def test_no_turn_is_told_where_the_fallback_would_decide() -> None:
+    """At 10 bps the ping leads: told while the policy decides there, and not where training never saw such a spread."""
+    scorer, f = scorer_on("log_spread_bps", 3, 0.0, 1.0, post=0.5, take=-5.0, rest=-5.0), observed(log_spread_bps=0.2)
+    d = decide(scorer, ROOMY, PARENT, facts(observation=f))
+    for most, told in ((1.1, ["dark"]), (0.9, [])):
+        made = decision_body(
+            ROOMY, PARENT, facts(observation=f), d, scorer, policy_id="t-1", baseline={}, lit_alternative=None,
+            admits=lambda measured, most=most: measured[:, COLUMN["log_spread_bps"]] <= most,
+        )  # fmt: skip
+        assert [flip["to"] for flip in made["flips"]] == told
+
+
+def test_a_turn_starts_from_what_was_measured() -> None:
+    """The feature ends at 2 (100 bps), the spread was 10^2.1 = 125.9: that is what it is told instead of."""
+    scorer = scorer_on("log_spread_bps", 3, 0.0, 1.0, post=0.5, take=-5.0, rest=-5.0)
+    seen = observed(log_spread_bps=2.0)
+    (flip,) = body(scorer, facts(observation=seen, measured=observed(log_spread_bps=2.1)), limits=ROOMY)["flips"]
+    assert (flip["to"], flip["now"]) == ("lit", "125.893")
+    assert float(flip["value"]) == pytest.approx(10.0, rel=0.01)
+
+
 def test_a_tie_turns_nothing() -> None:
     """Where two others are equal, none has the largest order; of nothing sent the higher score leads."""
     scores = np.array([[3, 2, 1]])

@@ -13,6 +13,7 @@ from typing import Any
 from ..envs.features import GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES
 from ..explain.facts import Body, Facts, Limits, Parent, is_dark, type_of
 from ..explain.records import control_body, parent_body
+from ..explain.what_if import order_place
 
 _COLUMN = {f.name: i for i, f in enumerate(GLOBAL_FEATURES)}
 _FILL_RATE = [f.name for f in ROUTE_FEATURES].index("log_fill_rate")
@@ -166,14 +167,9 @@ def check_features(limits: Limits, parent: Parent, facts: Facts) -> None:
     Raises:
         Inconsistent: names the feature.
     """
-    x, now, then = float(parent.ordered_shares), facts.schedule_now_frac, facts.schedule_next_frac
-    due = (facts.remaining_shares - x * then) / max(x * (now - then), 1e-9)
-    told = {
+    told = order_place(parent, facts, facts.remaining_shares) | {
         "time_left_frac": (parent.n_slots - facts.slot) / parent.n_slots,
-        "remaining_frac": facts.remaining_shares / x,
-        "gap_frac": facts.remaining_shares / x - now,
-        "log_due_slices": math.copysign(math.log2(1.0 + abs(due)), due),
-        "log_pct_adv": math.log10(100.0 * x / parent.adv_shares),
+        "log_pct_adv": math.log10(100.0 * parent.ordered_shares / parent.adv_shares),
         "log_adv_shares": math.log10(parent.adv_shares),
         "log_vol_ratio": math.log2(max(facts.vol_ratio, 1e-3)),
     }

@@ -84,16 +84,20 @@ LEFT = Lever("remaining_shares", "remaining_frac", 1, (), words="{value} shares 
 BY_NAME = {lever.name: lever for lever in LEVERS}
 
 
-def with_left(parent: Parent, facts: Facts, left_shares: int) -> Facts:
-    """The facts with another number of shares left to do."""
+def order_place(parent: Parent, facts: Facts, left_shares: int) -> dict[str, float]:
+    """The features that say where an order stands with `left_shares` to do, as `envs.features` has them, unclipped."""
     x, now, then = float(parent.ordered_shares), facts.schedule_now_frac, facts.schedule_next_frac
     due = (left_shares - x * then) / max(x * (now - then), 1e-9)
+    return {
+        "remaining_frac": left_shares / x, "gap_frac": left_shares / x - now,
+        "log_due_slices": math.copysign(math.log2(1.0 + abs(due)), due),
+    }  # fmt: skip
+
+
+def with_left(parent: Parent, facts: Facts, left_shares: int) -> Facts:
+    """The facts with another number of shares left to do."""
     measured = list(facts.measured)
-    for name, value in (
-        ("remaining_frac", left_shares / x),
-        ("gap_frac", left_shares / x - now),
-        ("log_due_slices", math.copysign(math.log2(1.0 + abs(due)), due)),
-    ):
+    for name, value in order_place(parent, facts, left_shares).items():
         measured[COLUMN[name]] = value
     return _seen(replace(facts, remaining_shares=left_shares), np.array(measured))
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from . import aftermath, story
-from .story import Record, chosen_and_rival, is_lit, scored_routes
+from .story import Record, chosen_and_rival, is_lit, is_prior, scored_routes
 from .words import number, percent
 
 SHOWN_STEPS = 9  # contributions drawn one by one; the rest is one bar, so that the sum stays exact
@@ -161,8 +161,7 @@ def _candidates(body: Record) -> list[dict[str, str]]:
 def _p_fill(candidate: Record) -> str:
     if candidate.get("p_fill_ppm") is None:
         return DASH
-    prior = candidate.get("fills_measured") == 0 and not str(candidate.get("route")).endswith(":take")
-    return percent(candidate["p_fill_ppm"] / 1e6) + (" (no fill yet)" if prior else "")
+    return percent(candidate["p_fill_ppm"] / 1e6) + (" (no fill yet)" if is_prior(candidate) else "")
 
 
 LIT_PARTS = ("spread_e6", "instant_e6", "adverse_e6", "fee_e6", "impact_e6", "cost_e6")

@@ -138,14 +138,15 @@ def why(body: Record) -> str:
         if rival is not None and rival["route"] != second["route"]:
             kind = "lit" if is_lit(rival["route"]) else "dark"
             text += f" The best {kind} route was {_rival(body, rival, 'against')}."
-        compared = [c["route"] for c in (chosen, second, rival) if c is not None and _is_prior(c)]
+        compared = [c["route"] for c in (chosen, second, rival) if c is not None and is_prior(c)]
         if compared:
             names = " and ".join(dict.fromkeys(compared))
             text += f" Nothing has filled at {names} yet: fill rate and markout there are assumed, not measured."
     return text
 
 
-def _is_prior(candidate: Record) -> bool:
+def is_prior(candidate: Record) -> bool:
+    """Nothing has filled there: its record is assumed."""
     return candidate.get("fills_measured") == 0 and not str(candidate["route"]).endswith(":take")
 
 

@@ -19,7 +19,18 @@ from .check import (
     ratio_and_error,
     z_of,
 )  # fmt: skip
-from .drawn_laws import KINDS, Played, endless, horizons, law_bps, moves_bps, promise
+from .drawn_laws import (
+    GIVEN_RUN,
+    KINDS,
+    Played,
+    endless,
+    horizons,
+    law_bps,
+    moves_bps,
+    noise_too_rare,
+    promise,
+    slot_weights,
+)
 
 HORIZON_SLOTS = (1, 2, 3, 6, 12, 30)
 _LAGS = range(1, 6)
@@ -63,35 +74,37 @@ def _fills_of_kind(market: Market, class_name: str, kind: str, n: int, seed: int
     return [_markouts(p, label), _arrivals(p, label), *([_post_pnl(p, class_name)] if kind == "post" else [])]
 
 
-def _markout(p: Played, k: int, h: int) -> tuple[float, float, float] | None:
-    """Mean markout of route k's shares, what the law says, and the standard error of their difference, bps; None where
-    they stand on too few orders."""
-    told = law_bps(p, k, h)
-    gap, error, stands_on = ratio_and_error(p.shares[:, :, k], moves_bps(p, k, h) - told)
-    if stands_on < MIN_EPISODES:
-        return None
-    law = float((p.shares[:, :, k] * told).sum() / p.shares[:, :, k].sum())
-    return law + gap, law, error
+def _markout(p: Played, k: int, h: int, given_run: bool) -> tuple[float, float, float] | None:
+    """Mean markout of route k's shares less what the law says, its standard error, and what the law of the config says,
+    bps; None where they stand on too few orders."""
+    shares, law = p.shares[:, :, k] * slot_weights(p, k, given_run), law_bps(p, k, h)
+    told = law_bps(p, k, h, given_run=True) if given_run else law
+    gap, error, stands_on = ratio_and_error(shares, moves_bps(p, k, h) - told)
+    return None if stands_on < MIN_EPISODES else (gap, error, float((shares * law).sum() / shares.sum()))
 
 
 def _markouts(p: Played, label: str) -> Check:
-    worst, where, errors, tried = 0.0, "", [], horizons(p, HORIZON_SLOTS)
+    worst, where, errors, tried, given_runs = 0.0, "", [], horizons(p, HORIZON_SLOTS), 0
     for k, r in enumerate(p.at):
+        given_run = noise_too_rare(p, [k])
         for h in tried:
-            if (found := _markout(p, k, h)) is None:
+            if (found := _markout(p, k, h, given_run)) is None:
                 continue
-            mean, law, error = found
-            z = z_of(mean, law, error)
+            given_runs += given_run
+            gap, error, law = found
+            z = z_of(gap, 0.0, error)
             errors.append(error)
             if abs(z) > abs(worst):
                 at_s = h * p.market.rules.interval_s
-                worst, where = z, f"{p.market.routes[r].name} at {at_s:g} s: {mean:.3f} for {law:.3f} bps"
+                worst, where = z, f"{p.market.routes[r].name} at {at_s:g} s: {law + gap:.3f} for {law:.3f} bps"
     n_laws = len(p.at) * len(tried)
     thin = n_laws - len(errors)
     few = f"{thin} of {n_laws} not judged, fills of under {MIN_EPISODES:g} orders" if thin else ""
     said = f"worst z {worst:+.1f} ({where}); errors to {max(errors):.3f} bps" if errors else ""
-    return Check(f"markouts, {label}", f"law (3) at {len(tried)} horizons, every venue",
-                 "; ".join(part for part in (said, few) if part), abs(worst) < STANDARD_ERRORS if errors else None,
+    given = f"{given_runs} of them{GIVEN_RUN}" if given_runs else ""
+    measured = "; ".join(part for part in (said, given, few) if part)
+    held = abs(worst) < STANDARD_ERRORS if errors else None
+    return Check(f"markouts, {label}", f"law (3) at {len(tried)} horizons, every venue", measured, held,
                  n_laws * FALSE_ALARM, unjudged=not errors)  # fmt: skip
 
 
@@ -100,10 +113,10 @@ def _arrivals(p: Played, label: str) -> Check:
     for k in range(len(p.at)):
         if (found := promise(p, [k])) is None:
             continue
-        expected, given = found
-        mean, error, _ = ratio_and_error(np.ones_like(expected), p.shares[:, :, k] - expected)
+        expected, came, given = found
+        mean, error, _ = ratio_and_error(np.ones_like(expected), came - expected)
         worst, rates, given_run = max(worst, abs(z_of(mean, 0.0, error))), rates + 1, given_run + bool(given)
-    note = f"; {given_run} given the noise that ran through the posts" if given_run else ""
+    note = f"; {given_run}{GIVEN_RUN}" if given_run else ""
     claim = "shares that arrive are supply x flow, tilts or not"
     if p.kind == "ping":
         claim = "shares met at a node are supply a second x life x (1 - e^(-gap/life)), tilts or not"
@@ -114,11 +127,12 @@ def _arrivals(p: Played, label: str) -> Check:
 def _post_pnl(p: Played, class_name: str) -> Check:
     said, ok, half = [], True, float(p.b.episode["half_spread_bps"][0])
     for k, r in enumerate(p.at):
-        if (found := _markout(p, k, max(1, round(10 / p.market.rules.interval_s)))) is None:
+        h = max(1, round(10 / p.market.rules.interval_s))
+        if (found := _markout(p, k, h, noise_too_rare(p, [k]))) is None:
             continue
-        mean, law, error = found
-        said.append(f"{p.market.routes[r].venue} {1 + mean / half:+.3f} for {1 + law / half:+.3f}")
-        ok &= abs(mean - law) <= max(0.1, 0.03 * half) + STANDARD_ERRORS * error
+        gap, error, law = found
+        said.append(f"{p.market.routes[r].venue} {1 + (law + gap) / half:+.3f} for {1 + law / half:+.3f}")
+        ok &= abs(gap) <= max(0.1, 0.03 * half) + STANDARD_ERRORS * error
     return Check(f"P&L of posts, {class_name}", "a filled share earns at 10 s what it is calibrated to, half spreads",
                  "; ".join(said) or f"no post filled for {MIN_EPISODES:g} orders", ok if said else None,
                  len(p.at) * FALSE_ALARM, unjudged=not said)  # fmt: skip

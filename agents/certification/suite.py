@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ...configs.errors import UserError
 from ...configs.market import MarketConfig
 from ...envs.market import Market
-from . import accounts, drawn_laws, information, laws, lock_in, manipulation
+from . import accounts, drawn_laws, draws, information, laws, lock_in, manipulation
 from .check import Check
 
 Progress = Callable[[str, int, int], None]
@@ -34,6 +34,7 @@ def certify(
     parts: list[tuple[str, Callable[[], list[Check]]]] = [
         ("accounts", lambda: accounts.accounts(market, fewer, seed)),
         ("kernel", lambda: accounts.kernel(market)),
+        ("draws", lambda: draws.draws(config, orders, seed)),
         ("mid", lambda: laws.mid(market, 2 * orders, seed)),
         ("fills", lambda: laws.fills(config, orders, seed)),
         ("fills as drawn", lambda: drawn_laws.as_drawn(config, orders, seed)),

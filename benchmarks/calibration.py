@@ -8,6 +8,7 @@ are constants of `envs/fit_targets.py`, set before the runs.
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import shutil
@@ -52,6 +53,7 @@ def _number(value: object) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     data = Path(os.environ["GLASSPOOL_DATA"])
     summary, sections = [], []
     with tempfile.TemporaryDirectory() as folder:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
-import sys
 from datetime import date
 from pathlib import Path
 
@@ -15,7 +15,9 @@ def cell(text: str) -> str:
 
 
 def main() -> None:
-    certificates = [json.loads(p.read_text()) for p in Path(sys.argv[1]).glob("*.json")]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="certificates as JSON")
+    certificates = [json.loads(p.read_text()) for p in parser.parse_args().folder.glob("*.json")]
     certificates.sort(key=lambda c: (c["market"] != "base", c["market"]))
     print("# Certificates of the packaged markets\n")
     print(

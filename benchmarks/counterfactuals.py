@@ -6,7 +6,7 @@ glasspool explain BUNDLE --orders 40 --out DIR; python benchmarks/counterfactual
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections import Counter
 from pathlib import Path
 
@@ -73,4 +73,8 @@ def main(folder: str, *logs: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle")
+    parser.add_argument("logs", nargs="+", metavar="LOG", help="decisions.jsonl of `glasspool explain`")
+    given = parser.parse_args()
+    main(given.bundle, *given.logs)

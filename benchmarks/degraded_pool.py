@@ -10,9 +10,9 @@ draws. Nobody is told; only a desk's own markouts show it. Every router meets th
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
-import sys
 from datetime import date
 from pathlib import Path
 
@@ -98,10 +98,11 @@ def halved_after(share: Floats) -> str:
 
 
 def main() -> None:
-    if not sys.argv[1:]:
-        sys.exit(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder of a policy")
+    folders: list[str] = parser.parse_args().runs
     routers: list[Router] = []
-    for number, folder in enumerate(sys.argv[1:], 1):
+    for number, folder in enumerate(folders, 1):
         router = load_run(Path(folder)).router
         router.name = f"learned, seed {number}"
         routers.append(router)

@@ -5,6 +5,7 @@ python benchmarks/explain_speed.py
 
 from __future__ import annotations
 
+import argparse
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -53,6 +54,7 @@ def mlp() -> MlpScorer:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     th.set_num_threads(1)
     rng = np.random.default_rng(1)
     kind, names = route_kinds(ROUTE_TYPES, True)

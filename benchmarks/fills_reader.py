@@ -6,6 +6,7 @@ to a child order, a hundred child orders to a parent, cents and half-cents, one 
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import resource
@@ -88,4 +89,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    measure(Path(sys.argv[1])) if len(sys.argv) > 1 else main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", type=Path, help="a fills file: read once and measured, no table written")
+    file = parser.parse_args().file
+    measure(file) if file else main()

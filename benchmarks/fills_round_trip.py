@@ -8,7 +8,7 @@ route at random in every slot with two lots. Writes benchmarks/fills_round_trip.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
@@ -74,7 +74,11 @@ def world(seed: int, parents: int) -> list[tuple[str, str, float, float, float, 
 
 
 def main() -> None:
-    worlds, parents = (int(x) for x in (*sys.argv[1:], "20", "300")[:2]) if len(sys.argv) > 2 else (20, 300)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("worlds", nargs="?", type=int, default=20, help="worlds, each with a seed [%(default)s]")
+    parser.add_argument("parents", nargs="?", type=int, default=300, help="orders of a world [%(default)s]")
+    given = parser.parse_args()
+    worlds, parents = given.worlds, given.parents
     with ProcessPoolExecutor(2) as pool:
         rows = [row for part in pool.map(world, range(1, worlds + 1), [parents] * worlds) for row in part]
     lines = [

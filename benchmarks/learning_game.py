@@ -5,6 +5,7 @@ python benchmarks/learning_game.py
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ REFERENCE = {
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rows, held = [], 0
     for name, (early, early_se, late, late_se, worst) in REFERENCE.items():
         scores = np.stack([play(PLAYERS[name], seed) for seed in SEEDS])

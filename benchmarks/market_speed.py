@@ -11,6 +11,7 @@ order that is done is replaced at once, as in training.
 
 from __future__ import annotations
 
+import argparse
 import platform
 import shutil
 import subprocess
@@ -142,6 +143,7 @@ def with_venues(n_lit: int, n_dark: int) -> Market:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     base = Market(load_market("base"))
     rows = best(base, 1_024)
     total = rows["tape"] + rows["step"]

@@ -10,10 +10,10 @@ comes to, weighted by how often it does, exactly (all fill paths).
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import platform
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from multiprocessing import get_context
@@ -104,7 +104,9 @@ def interval(values: Any) -> str:
 
 
 def main() -> None:
-    seeds = range(1, 1 + (int(sys.argv[1]) if len(sys.argv) > 1 else 5))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seeds", nargs="?", type=int, default=5, help="training seeds of each problem [%(default)s]")
+    seeds = range(1, 1 + parser.parse_args().seeds)
     jobs = [(name, seed) for name in problems() for seed in seeds]
     with ProcessPoolExecutor(min(os.cpu_count() or 1, len(jobs)), get_context("spawn")) as pool:
         found = list(pool.map(measure, *zip(*jobs, strict=True)))

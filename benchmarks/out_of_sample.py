@@ -10,6 +10,7 @@ predicts, save the spread, volatility and day count that a prediction for anothe
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -77,6 +78,7 @@ class Cell:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     root = Path(os.environ["GLASSPOOL_DATA"])
     tape = {name: read_day(sorted((root / "taq_2013").glob(f"*_{name.lower()}_*_Tick*"))) for name in TAPE}
     events = {name: read_day(sorted((root / "lobster").glob(f"{name}_*_1.csv*"))) for name in EVENTS}

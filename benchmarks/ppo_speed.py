@@ -5,6 +5,7 @@ ppo_speed.md.
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import time
@@ -44,6 +45,7 @@ def steps_per_second(model: PPO, steps: int) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     th.set_num_threads(1)
     config = load_experiment("default")
     market = Market(training_market(config))

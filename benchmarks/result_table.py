@@ -9,6 +9,7 @@ differences are paired by parent, their intervals over training seeds and parent
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -231,7 +232,9 @@ def verdicts(routers: dict[str, pd.DataFrame]) -> list[str]:
 def main() -> None:
     routers: dict[str, pd.DataFrame] = {}
     facts: list[str] = []
-    for argument in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("evaluations", nargs="+", metavar="LABEL=FOLDER", help="evaluation folder of a policy")
+    for argument in parser.parse_args().evaluations:
         label, folder = argument.split("=", 1)
         found, e = read(folder)
         for name, parents in found.items():

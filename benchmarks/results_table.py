@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +104,14 @@ def section(e: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    evaluations = [json.loads((Path(f) / "evaluation.json").read_text()) for f in sys.argv[1:]]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="evaluation folder")
+    folders = parser.parse_args().folders
+    evaluations = [json.loads((Path(f) / "evaluation.json").read_text()) for f in folders]
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     print("# Replayed days\n\nWritten by `benchmarks/results_table.py` on", machine + ".\n")
     print(NOTES)
-    for folder in map(Path, sys.argv[1:]):
+    for folder in map(Path, folders):
         if (text := start_and_end(folder)) and folder.name.endswith("a-day"):
             print(text + "\n")
     print("\n\n".join(section(e) for e in evaluations))

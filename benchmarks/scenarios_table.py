@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
-import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,12 @@ def difference(e: dict[str, Any], baseline: str, unit: str) -> str:
 
 
 def main() -> None:
-    title, script, *folders = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("title")
+    parser.add_argument("script", help="that made the evaluations, for the page")
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="evaluation folder")
+    given = parser.parse_args()
+    title, script, folders = given.title, given.script, given.folders
     evaluations = [json.loads((Path(f) / "evaluation.json").read_text()) for f in folders]
     first = evaluations[0]
     print(f"# {title}\n")

@@ -12,6 +12,7 @@ of its accounts. Exit 1 where one does, or where the mean is more than 2 % above
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
@@ -60,11 +61,12 @@ class FourFactors(RuleSor):
 
 
 def main() -> int:
-    if not sys.argv[1:]:
-        sys.exit(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder of a policy")
+    folders: list[str] = parser.parse_args().runs
     rule = FourFactors(OPTIMAL, "four factors, thresholds at the charges: the optimum")
     learned: list[Router] = []
-    for number, folder in enumerate(sys.argv[1:], 1):
+    for number, folder in enumerate(folders, 1):
         router = load_run(Path(folder)).router
         router.name = f"learned, seed {number}"
         learned.append(router)

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from ..configs.loading import (
     find_config,
     load_experiment,
     load_market,
-    load_rule_sor,
-    load_strong_sor,
+    load_router_settings,
     read_yaml,
 )
+from ..configs.market import Model
 from ..configs.rule_sor import RuleSorConfig
 from ..envs.compiled import nothing_compiled
 from ..envs.market import Market
@@ -259,8 +259,7 @@ def tune_job(
         raise UserError(f"{out}: its folder does not exist. Make it, or name another file with --out.")
     if out.is_dir():
         raise UserError(f"{out}: is a folder, a file was expected. Name a YAML file with --out.")
-    read = load_strong_sor if router == "sor_strong" else load_rule_sor
-    begun = [_start_of(path, read) for path in start]
+    begun = [_start_of(path, TUNABLE[router].config) for path in start]
     with _bar("tuning") as bar:
         task = bar.add_task("", total=1.0, note="")
         result = tune(
@@ -283,10 +282,10 @@ def tune_job(
     return result
 
 
-def _start_of(path: Path, own: Callable[[Path], RuleSorConfig]) -> RuleSorConfig:
+def _start_of(path: Path, own: type[Model]) -> Model:
     """Settings to start from: of the router's own keys, or of the rule SOR's alone."""
     keys = set(read_yaml(find_config(path, "routers")))
-    return load_rule_sor(path) if keys <= set(RuleSorConfig.model_fields) else own(path)
+    return load_router_settings(RuleSorConfig if keys <= set(RuleSorConfig.model_fields) else own, path)
 
 
 def certify_job(market: str, orders: int, seed: int) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ..configs.allocator import ALLOCATOR_CONFIGS
 from ..configs.errors import UserError, near_miss
-from ..configs.loading import load_rule_sor, load_strong_sor
+from ..configs.loading import load_router_settings, load_rule_sor
+from ..configs.strong_sor import StrongSorConfig
 from .allocators.kratz_schoeneborn import KratzSchoeneborn
 from .allocators.router import RULES, AllocatorRouter
 from .router import AlwaysPost, LitTwap, LitVwap, RandomRouter, Router
@@ -36,13 +38,13 @@ def named_router(name: str) -> Router:
         return KratzSchoeneborn()
     if name in ALLOCATORS:
         rule, aware = ALLOCATORS[name]
-        return AllocatorRouter(rule, aware=aware)
+        return AllocatorRouter(rule, load_router_settings(ALLOCATOR_CONFIGS[rule], name), aware=aware)
     if name == "rule_sor":
         return RuleSor()
     if name == "tuned_sor":
         return RuleSor(load_rule_sor(name), name)
     if name == "sor_strong":
-        return StrongSor(load_strong_sor(name), name)
+        return StrongSor(load_router_settings(StrongSorConfig, name), name)
     if name.startswith("post_"):
         return AlwaysPost(name.removeprefix("post_"))
     raise UserError(

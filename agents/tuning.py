@@ -13,14 +13,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import optuna
 
+from ..configs.allocator import ALLOCATOR_CONFIGS, AllocatorConfig
+from ..configs.market import Model
 from ..configs.rule_sor import RuleSorConfig
 from ..configs.strong_sor import StrongSorConfig, as_strong
 from ..envs.market import Market
+from .allocators.router import RULES, AllocatorRouter, Rule
 from .evaluation import run_router
 from .router import Router
 from .rule_based import RuleSor
@@ -90,23 +94,47 @@ STRONG_SPACE: Space = {
 }
 
 
+PATIENCE_SPACE: Space = {key: RULE_SPACE[key] for key in ("behind_s", "max_slices")}
+ALLOCATOR_SPACES: dict[str, Space] = {
+    "ganchev": {"history_attempts": Range(10.0, 5_000.0, log=True), "least_tries": Range(1.0, 200.0, log=True)},
+    "thompson": {"history_attempts": Range(10.0, 5_000.0, log=True)},
+    "agarwal": {"rate_ratio": Range(0.1, 10.0, log=True)},
+    "llp": {"explore_frac": Range(0.0, 0.5)},
+}
+
+
 @dataclass(frozen=True)
 class Tunable:
     """A parametrised router: its settings, their search space, and how to make it."""
 
-    config: type[RuleSorConfig]
+    config: type[Model]
     space: Space
     make: Callable[[Any], Router]
-    started_as: Callable[[RuleSorConfig], RuleSorConfig]  # settings of the rule SOR or its own, as its own
+    started_as: Callable[[Any], Model]  # settings of the rule SOR or its own, as its own
 
 
-def _as_own_strong(config: RuleSorConfig) -> RuleSorConfig:
+def _as_own_strong(config: RuleSorConfig) -> Model:
     return config if isinstance(config, StrongSorConfig) else as_strong(config)
+
+
+def _allocator(rule: Rule, aware: bool) -> Tunable:
+    """With the rule SOR it shares how patient it is."""
+    own = ALLOCATOR_CONFIGS[rule]
+
+    def started_as(config: Model) -> Model:
+        return own(**config.model_dump(include=set(PATIENCE_SPACE))) if isinstance(config, RuleSorConfig) else config
+
+    return Tunable(own, {**PATIENCE_SPACE, **ALLOCATOR_SPACES[rule]}, partial(_make, rule, aware), started_as)
+
+
+def _make(rule: Rule, aware: bool, config: AllocatorConfig) -> Router:
+    return AllocatorRouter(rule, config, aware=aware)
 
 
 TUNABLE: dict[str, Tunable] = {
     "rule_sor": Tunable(RuleSorConfig, RULE_SPACE, RuleSor, lambda c: c),
     "sor_strong": Tunable(StrongSorConfig, STRONG_SPACE, StrongSor, _as_own_strong),
+    **{f"{rule}{form}": _allocator(rule, form != "") for rule in RULES for form in ("", "_markout")},
 }
 
 
@@ -114,7 +142,7 @@ TUNABLE: dict[str, Tunable] = {
 class TuningResult:
     """The winner and how it was found. Costs in half spreads, + = cost, on training parents not met in the search."""
 
-    config: RuleSorConfig
+    config: Model
     cost_hs: float
     default_cost_hs: float
     samples: int
@@ -125,7 +153,7 @@ class TuningResult:
     search_s: float
 
 
-def suggest(trial: optuna.Trial, tunable: Tunable) -> RuleSorConfig:
+def suggest(trial: optuna.Trial, tunable: Tunable) -> Model:
     """A setting of the space; numbers have four digits, as the file shows them."""
     values: dict[str, Any] = {}
     for key, domain in tunable.space.items():
@@ -140,7 +168,7 @@ def suggest(trial: optuna.Trial, tunable: Tunable) -> RuleSorConfig:
     return tunable.config(**values)
 
 
-def parameters(config: RuleSorConfig, space: Space) -> dict[str, Any]:
+def parameters(config: Model, space: Space) -> dict[str, Any]:
     """A setting as parameters of the search, moved to the edge of the space where it lies outside."""
     out: dict[str, Any] = {}
     for key, domain in space.items():
@@ -159,7 +187,7 @@ def _digits(x: float) -> float:
 
 def tune(
     market: Market, router: str, seed: int, *, samples: int | None = 200, seconds: float | None = None,
-    orders: int = 900, start: Sequence[RuleSorConfig] = (), report: Callable[[int, float, float], None] | None = None,
+    orders: int = 900, start: Sequence[Model] = (), report: Callable[[int, float, float], None] | None = None,
 ) -> TuningResult:  # fmt: skip
     """Search until `samples` settings are tried or `seconds` are over, whichever is first; then run the finals.
 
@@ -174,7 +202,7 @@ def tune(
     tunable, began = TUNABLE[router], time.perf_counter()
     stages = sorted({max(2, orders // STAGE_FACTOR**k) for k in range(STAGES)})
 
-    def cost(config: RuleSorConfig, first: int, n: int) -> float:
+    def cost(config: Model, first: int, n: int) -> float:
         return float(run_router(market, tunable.make(config), n, seed, "train", first=first).denoised_hs.sum())
 
     def objective(trial: optuna.Trial) -> float:

@@ -14,7 +14,6 @@ from .errors import UserError, near_miss
 from .experiment import ExperimentConfig
 from .market import MarketConfig
 from .rule_sor import RuleSorConfig
-from .strong_sor import StrongSorConfig
 
 PACKAGED = Path(__file__).parent
 _MAX_BYTES, _MAX_VALUES = 5_000_000, 1_000_000
@@ -164,16 +163,15 @@ def load_experiment(name: str | Path, overrides: Sequence[str] = ()) -> Experime
     return _build(ExperimentConfig, apply_overrides(data, overrides), path)
 
 
+def load_router_settings(config: type[M], name: str | Path) -> M:
+    """Settings of a router from a YAML file (only the keys that differ)."""
+    path = find_config(name, "routers")
+    return _build(config, read_yaml(path), path)
+
+
 def load_rule_sor(name: str | Path) -> RuleSorConfig:
-    """Settings of the rule-based SOR from a YAML file (only the keys that differ)."""
-    path = find_config(name, "routers")
-    return _build(RuleSorConfig, read_yaml(path), path)
-
-
-def load_strong_sor(name: str | Path) -> StrongSorConfig:
-    """Settings of the strong rule-based router from a YAML file (only the keys that differ)."""
-    path = find_config(name, "routers")
-    return _build(StrongSorConfig, read_yaml(path), path)
+    """Settings of the rule-based SOR."""
+    return load_router_settings(RuleSorConfig, name)
 
 
 def dump_yaml(model: BaseModel) -> str:

@@ -82,7 +82,12 @@ def evaluate(
 @app.command()
 def tune(
     market: Annotated[str, typer.Argument(help="Market to tune on: a YAML file or a packaged name.")] = "base",
-    router: Annotated[str, typer.Option(help="Router to tune: rule_sor or sor_strong.")] = "rule_sor",
+    router: Annotated[
+        str,
+        typer.Option(
+            help="rule_sor, sor_strong, or an allocator: ganchev, agarwal, llp, thompson, and each with _markout."
+        ),
+    ] = "rule_sor",
     samples: Annotated[
         int | None, typer.Option(min=1, help="Settings to try; default: 200, or as many as --minutes allow.")
     ] = None,

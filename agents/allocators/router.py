@@ -10,7 +10,7 @@ Learning:
 
 - *within an order*, from its own child orders: shares sent and filled since the last decision.
 - *across orders*: an order starts from what is known of its own pools. (1) The scorecard that every router reads is the
-  pool's history: its attempts and fills are D and N at the first lot (weight at most HISTORY attempts), its fill rate
+  pool's history: its attempts and fills are D and N at the first lot (weight at most `history_attempts`), its fill rate
   sets the weights of the other rules. (2) Where pools are the same venues in every order (a market that does not deal
   archetypes over slots), `warm_up` orders of the training stream, seed 0, are worked first, one after the other, each
   starting from the state the last one of its stock class left; every order of an evaluation then starts from the state
@@ -23,11 +23,12 @@ count, in place of 1, and leave out pools where b_i <= 0.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...configs.allocator import ALLOCATOR_CONFIGS, AllocatorConfig
 from ...envs.compiled import compiled
 from ...envs.counter_rng import derive, key_of, uniform
 from ...envs.market import Market, step_proposals, stream_key
@@ -44,9 +45,18 @@ RULES: tuple[Rule, ...] = ("ganchev", "agarwal", "llp", "thompson")
 _GANCHEV, _AGARWAL, _LLP, _THOMPSON = range(4)
 
 LOTS = 50  # most lots a slot that go to the pools, and levels of a tail that are told apart
-HISTORY = 500.0  # attempts: more of a scorecard's history would drown what the order sees itself
-_N_MIN = float(kaplan_meier.N_MIN)
-_EXPLORE = 0.1  # of LLP's volume, spread evenly: in whole lots a pool whose share is 0 would never be asked again
+
+
+class Settings(NamedTuple):
+    """A rule's settings for compiled code; what it does not have is 0 and not read."""
+
+    behind_s: float
+    max_slices: float
+    history_attempts: float = 0.0
+    least_tries: float = 0.0
+    rate_ratio: float = 0.0
+    explore_frac: float = 0.0
+
 
 # What is remembered of a row's order: which it is, the last slot decided, and the lots offered then.
 MEMORY = np.dtype([("key", "u8"), ("slot", "i8"), ("lots", "i8")])
@@ -72,7 +82,9 @@ def pool_values(
 
 
 @compiled
-def open_state(rules: Rules, b: Batch, e: int, route: np.ndarray, rule: int, state: np.ndarray) -> None:
+def open_state(
+    rules: Rules, b: Batch, e: int, route: np.ndarray, rule: int, history_attempts: float, state: np.ndarray
+) -> None:
     """What the scorecards know of this order's pools, as the rule's opening state."""
     share = np.zeros(route.shape[0])
     state[:, :, :] = 0.0
@@ -81,7 +93,7 @@ def open_state(rules: Rules, b: Batch, e: int, route: np.ndarray, rule: int, sta
         card = b.card[e, rules.route_venue[route[i]], which]
         share[i] = shrunk_fill_rate(card, which)
         if (rule == _GANCHEV or rule == _THOMPSON) and card.attempts > 0:
-            weight = min(1.0, HISTORY / card.attempts)
+            weight = min(1.0, history_attempts / card.attempts)
             state[1, i, 0] = weight * card.attempts
             state[0, i, 0] = weight * (card.attempts - card.filled)
     if rule == _AGARWAL:
@@ -92,9 +104,9 @@ def open_state(rules: Rules, b: Batch, e: int, route: np.ndarray, rule: int, sta
 
 @compiled
 def propose_all(
-    rules: Rules, b: Batch, route: np.ndarray, rule: int, aware: bool, behind_s: float, max_slices: float,
-    own_key: np.uint64, carried: np.ndarray, known: np.ndarray, memory: np.ndarray, totals: np.ndarray,
-    states: np.ndarray, work: np.ndarray, weights: np.ndarray,
+    rules: Rules, b: Batch, route: np.ndarray, rule: int, aware: bool, own: Settings, own_key: np.uint64,
+    carried: np.ndarray, known: np.ndarray, memory: np.ndarray, totals: np.ndarray, states: np.ndarray,
+    work: np.ndarray, weights: np.ndarray,
 ) -> None:  # fmt: skip
     """Learn from what came back since the last decision, then split; see the head of this file.
 
@@ -120,7 +132,7 @@ def propose_all(
             if known[ep.stock]:
                 state[:, :, :] = carried[ep.stock]
             else:
-                open_state(rules, b, e, route, rule, state)
+                open_state(rules, b, e, route, rule, own.history_attempts, state)
         for i in range(n_pools):
             total = b.total[e, route[i]]
             sent[i] = (total.routed_shares - totals[e, 0, i]) // lot
@@ -130,10 +142,12 @@ def propose_all(
             if rule == _GANCHEV or rule == _THOMPSON:
                 kaplan_meier.learn(state, sent, filled)
             elif rule == _LLP:
-                lagrangian.split(state, value, float(seen.lots), _EXPLORE, lots)  # the parts before they were rounded
+                lagrangian.split(
+                    state, value, float(seen.lots), own.explore_frac, lots
+                )  # the parts before they were rounded
                 lagrangian.learn(state, value, sent, filled, np.minimum(lots, 1.0))
             else:
-                rate = math.sqrt(math.log(max(2.0, n_pools)) / ep.n_slots)
+                rate = own.rate_ratio * math.sqrt(math.log(max(2.0, n_pools)) / ep.n_slots)
                 exponentiated_gradient.learn(state, value, seen.lots, filled, rate)
         seen.key, seen.slot, seen.lots = ep.key, order.slot, 0
         if take_route < 0:
@@ -144,17 +158,17 @@ def propose_all(
         if n_pools == 0 or value.max() <= 0.0:
             work[e] = due
             continue
-        take, passive = split_due(rules, b, e, behind_s, max_slices)
+        take, passive = split_due(rules, b, e, own.behind_s, own.max_slices)
         volume = min(LOTS, int(passive / lot + 0.5))
         for i in range(n_pools):  # within the cap of a child order: the controls would move what is over to lit
             volume = min(volume, rules.route_cap[route[i]] // lot)
         key = derive(ep.key, 0) ^ own_key
         if rule == _GANCHEV:
-            kaplan_meier.split(state, value, volume, _N_MIN, key, order.slot, tail, lots)
+            kaplan_meier.split(state, value, volume, own.least_tries, key, order.slot, tail, lots)
         elif rule == _THOMPSON:
             thompson.split(state, value, volume, key, order.slot, tail, lots)
         elif rule == _LLP:
-            lagrangian.split(state, value, float(volume), _EXPLORE, lots)
+            lagrangian.split(state, value, float(volume), own.explore_frac, lots)
             systematic_round(lots, uniform(key, order.slot, 0))
         else:
             exponentiated_gradient.split(state, value, volume, lots)
@@ -174,11 +188,12 @@ class AllocatorRouter:
     """One of RULES as a router, `aware` of markouts or not; the head of this file tells what it does."""
 
     def __init__(
-        self, rule: Rule, *, aware: bool = False, behind_s: float = 120.0, max_slices: float = 6.0, warm_up: int = 50
+        self, rule: Rule, config: AllocatorConfig | None = None, *, aware: bool = False, warm_up: int = 50
     ) -> None:
         self.name = f"{rule}_markout" if aware else rule
+        self.config = config or ALLOCATOR_CONFIGS[rule]()
         self._rule, self._aware, self._warm_up = RULES.index(rule), aware, warm_up
-        self._behind_s, self._max_slices = behind_s, max_slices
+        self._settings = Settings(**self.config.model_dump())
         self._key = key_of(f"glasspool/{rule}")
         self._market: Market | None = None
         self._route = np.zeros(0, np.int64)
@@ -194,7 +209,7 @@ class AllocatorRouter:
             self._totals = np.zeros((len(b.order), 2, len(self._route)), np.int64)
             self._states = np.zeros((len(b.order), 2, len(self._route), LOTS))
         propose_all(
-            market.rules, b, self._route, self._rule, self._aware, self._behind_s, self._max_slices, self._key,
+            market.rules, b, self._route, self._rule, self._aware, self._settings, self._key,
             self._carried, self._known, self._memory, self._totals, self._states, work, weights,
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ from ..evaluation import run_router
 from ..registry import named_router
 from ..router import Router
 from ..rule_based import RULE_CODES, VENUE_MASKED, RuleSor, split_due
-from ..tuning import tune
+from ..tuning import TUNABLE, tune
 from .check import FALSE_ALARM, STANDARD_ERRORS, Check, Floats, laboratory, play
 
 T1_CURVE = (0.24, 0.14, 0.12, 0.12, 0.14, 0.24)
@@ -177,7 +177,7 @@ def free_lunch(market: Market, n: int, seed: int) -> list[Check]:
         lit_only = {"dark_fraction": 0.0, "post_by": "fee", "behind_s": 300.0, "max_slices": 20.0}
         start = [tuned, tuned.model_copy(update={**lit_only, "final_take_frac": 0.002})]  # what it has to beat
         settings = tune(market, "rule_sor", seed, samples=_TUNED_HERE, start=start).config
-        name, gap = best_against(RuleSor(settings))
+        name, gap = best_against(TUNABLE["rule_sor"].make(settings))
         said = (
             f"{name}: {gap.mean:+.3f} half spreads [{gap.lo:+.3f}, {gap.hi:+.3f}] against the SOR tuned here "
             f"({_TUNED_HERE} settings); as tuned on base, {said}"

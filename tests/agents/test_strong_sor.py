@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from glasspool.agents.registry import named_router
 from glasspool.agents.rule_based import RULE_CODES, RuleSor
 from glasspool.agents.strong_sor import StrongSor
-from glasspool.configs.loading import load_rule_sor, load_strong_sor
+from glasspool.configs.loading import load_router_settings, load_rule_sor
 from glasspool.configs.rule_sor import RuleSorConfig
 from glasspool.configs.strong_sor import EXTRAS_OFF, StrongSorConfig, as_strong
 from glasspool.envs.controls import mask_code
@@ -345,4 +345,4 @@ def test_it_looks_only_at_what_every_router_sees(base_market: Market) -> None:
 def test_the_packaged_settings_are_those_of_the_name() -> None:
     router = named_router("sor_strong")
     assert isinstance(router, StrongSor) and router.name == "sor_strong"
-    assert router.config == load_strong_sor("sor_strong")
+    assert router.config == load_router_settings(StrongSorConfig, "sor_strong")

@@ -5,18 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from pydantic import ValidationError
 
 from glasspool.agents import tuning
+from glasspool.agents.allocators.router import RULES
 from glasspool.agents.evaluation import run_router
+from glasspool.agents.router import Router
 from glasspool.agents.rule_based import RuleSor
 from glasspool.agents.strong_sor import StrongSor
 from glasspool.agents.tuning import TUNABLE, Range, parameters, suggest, tune
-from glasspool.configs.loading import load_rule_sor, load_strong_sor
+from glasspool.configs.allocator import GanchevConfig
+from glasspool.configs.loading import load_router_settings, load_rule_sor
+from glasspool.configs.market import Model
 from glasspool.configs.rule_sor import RuleSorConfig
 from glasspool.configs.strong_sor import StrongSorConfig
 from glasspool.envs.market import Market
@@ -52,15 +58,16 @@ def test_whatever_is_drawn_is_a_legal_setting(router: str) -> None:
 @each_router
 def test_the_space_searches_keys_of_the_router(router: str) -> None:
     assert set(TUNABLE[router].space) <= set(TUNABLE[router].config.model_fields)
-    own = set(StrongSorConfig.model_fields) - set(RuleSorConfig.model_fields)
-    assert router == "rule_sor" or own <= set(TUNABLE[router].space)
+    own = set(TUNABLE[router].config.model_fields) - set(RuleSorConfig.model_fields)
+    assert own <= set(TUNABLE[router].space)
 
 
 @pytest.mark.parametrize(
     ("router", "config"),
-    [("rule_sor", RuleSorConfig()), ("sor_strong", StrongSorConfig()), ("rule_sor", load_rule_sor("tuned_sor"))],
-)
-def test_a_setting_of_the_space_is_found_again_from_its_parameters(router: str, config: RuleSorConfig) -> None:
+    [("rule_sor", RuleSorConfig()), ("sor_strong", StrongSorConfig()), ("rule_sor", load_rule_sor("tuned_sor")),
+     ("ganchev", GanchevConfig())],
+)  # fmt: skip
+def test_a_setting_of_the_space_is_found_again_from_its_parameters(router: str, config: Model) -> None:
     space = TUNABLE[router].space
     trial = optuna.trial.FixedTrial(parameters(config, space))
     again = suggest(trial, TUNABLE[router])  # type: ignore[arg-type]
@@ -76,10 +83,10 @@ def test_the_search_repeats_by_seed(short: Market, small: None, monkeypatch: pyt
     """Every setting tried, the sampler's own included, and the one found."""
     monkeypatch.setattr(tuning, "RANDOM_FIRST", 4)
 
-    def search(seed: int) -> list[RuleSorConfig]:
-        tried: list[RuleSorConfig] = []
+    def search(seed: int) -> list[Model]:
+        tried: list[Model] = []
 
-        def note(trial: optuna.Trial, tunable: tuning.Tunable) -> RuleSorConfig:
+        def note(trial: optuna.Trial, tunable: tuning.Tunable) -> Model:
             tried.append(suggest(trial, tunable))
             return tried[-1]
 
@@ -119,6 +126,46 @@ def test_a_start_takes_part_in_the_finals(short: Market, small: None) -> None:
         assert cost <= run_router(short, RuleSor(config), 60, 1, "train", first=9).denoised_hs.mean()
 
 
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("form", ["", "_markout"])
+def test_an_allocator_is_tuned_from_its_published_settings_and_the_rule_sors_patience(
+    rule: str, form: str, short: Market, small: None
+) -> None:
+    name, tunable = f"{rule}{form}", TUNABLE[f"{rule}{form}"]
+    tried: list[Model] = []
+
+    def make(config: Any) -> Router:
+        tried.append(config)
+        return tunable.make(config)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TUNABLE, name, replace(tunable, make=make))
+        found = tune(short, name, 1, samples=4, orders=9)
+    published = tunable.config()
+    assert tried[0] == published and tunable.make(published).name == name
+    patient = published.model_copy(update={"behind_s": 60.0, "max_slices": 3.0})
+    assert patient in tried and found.config in tried
+    assert found.cost_hs <= found.default_cost_hs
+
+
+def test_every_setting_of_an_allocator_changes_what_it_does(base_market: Market) -> None:
+    changed = {"behind_s": 20.0, "max_slices": 1.0, "history_attempts": 10.0, "least_tries": 200.0, "rate_ratio": 10.0,
+               "explore_frac": 0.5}  # fmt: skip
+    for rule in RULES:
+        usual = TUNABLE[rule].config()
+        cost = run_router(base_market, TUNABLE[rule].make(usual), 40, 1, "train").cost_bps
+        for key in type(usual).model_fields:
+            other = TUNABLE[rule].make(usual.model_copy(update={key: changed[key]}))
+            assert (run_router(base_market, other, 40, 1, "train").cost_bps != cost).any(), (rule, key)
+
+
+def test_a_key_that_another_rule_has_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "llp.yaml"
+    path.write_text("least_tries: 5\n")
+    with pytest.raises(ValidationError, match="least_tries"):
+        load_router_settings(TUNABLE["llp"].config, path)
+
+
 def test_episodes_of_a_later_part_are_those_of_the_whole(short: Market) -> None:
     whole, part = (run_router(short, RuleSor(), n, 1, "train", first=f) for n, f in ((30, 0), (10, 20)))
     assert part.cost_bps.tobytes() == whole.cost_bps[20:].tobytes()
@@ -143,15 +190,14 @@ def test_the_command_writes_settings_with_the_command_that_found_them(router: st
     done = glasspool(*line)
     assert "half spreads against" in done.stdout and str(out) in done.stdout
     assert f"# command: glasspool {' '.join(line)}" in out.read_text()
-    read = load_strong_sor if router == "sor_strong" else load_rule_sor
-    assert type(read(out)) is TUNABLE[router].config
+    load_router_settings(TUNABLE[router].config, out)
     assert sorted(tmp_path.iterdir()) == [out, market]
 
 
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--router", "random"], "cannot be tuned. Those with settings of their own: rule_sor, sor_strong"),
+        (["--router", "random"], "cannot be tuned. Those with settings of their own: rule_sor, sor_strong, ganchev, "),
         (["--minutes", "0"], "--minutes"),
         (["--samples", "0"], "--samples"),
         (["--orders", "1"], "--orders"),

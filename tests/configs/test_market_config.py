@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from glasspool.agents.tuning import TUNABLE
 from glasspool.configs.errors import UserError
 from glasspool.configs.loading import (
     PACKAGED,
@@ -17,10 +18,9 @@ from glasspool.configs.loading import (
     find_config,
     load_experiment,
     load_market,
-    load_rule_sor,
-    load_strong_sor,
+    load_router_settings,
 )
-from glasspool.configs.market import MarketConfig, StockConfig
+from glasspool.configs.market import MarketConfig, Model, StockConfig
 from glasspool.configs.rule_sor import RuleSorConfig
 from glasspool.envs.market import Market, stream_key
 
@@ -59,8 +59,7 @@ def test_every_packaged_experiment_loads(path: Path, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("path", ROUTERS, ids=lambda p: p.stem)
 def test_every_packaged_router_loads(path: Path) -> None:
-    load = load_strong_sor if path.stem == "sor_strong" else load_rule_sor
-    assert isinstance(load(path), RuleSorConfig)
+    assert isinstance(load_router_settings(TUNABLE.get(path.stem, TUNABLE["rule_sor"]).config, path), Model)
 
 
 def test_the_base_market_is_packaged() -> None:

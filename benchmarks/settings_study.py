@@ -37,7 +37,7 @@ from glasspool.configs.loading import load_experiment
 from glasspool.envs.market import Market
 from glasspool.tca.statistics import paired_interval
 
-PPO_STEPS, PPO_SHORT, ROUNDS = 2_000_000, 200_000, 20
+PPO_STEPS, PPO_SHORT, ROUNDS = 1_000_000, 100_000, 12
 PARENTS, SEED = 2_000, 500
 ROOT = Path(__file__).resolve().parent.parent
 _ONCE = ("training.validations=1", "training.validation_orders=200")  # what is judged is the end
@@ -80,17 +80,14 @@ PARTS = {
         (f"training.steps={PPO_SHORT}", f"training.search.rounds={ROUNDS}"),
         {
             "no imitation": ("training.teacher=null",),
-            "imitation of the tuned SOR, for sor_strong": ("training.teacher=tuned_sor",),
-            "no search (PPO alone for as long)": ("training.search=null", f"training.steps={2 * PPO_STEPS}"),
+            "no search (PPO alone for as long)": ("training.search=null", f"training.steps={5 * PPO_STEPS // 2}"),
             "512 pairs, twice the rounds": ("training.search.pairs=512", f"training.search.rounds={2 * ROUNDS}"),
-            "2,048 pairs, half the rounds": ("training.search.pairs=2048", f"training.search.rounds={ROUNDS // 2}"),
             "half the noise": ("training.search.start_std=0.1", "training.search.end_std=0.05"),
             "twice the noise": ("training.search.start_std=0.4", "training.search.end_std=0.2"),
             "half the learning rate": ("training.search.learning_rate=0.02",),
             "twice the learning rate": ("training.search.learning_rate=0.08",),
             "functions of each route's own, for shared by order type": ("agent.share_venues=false",),
             "free functions, for monotone in venue quality": ("agent.monotone=false",),
-            "17 knots, for 9": ("agent.knots=17",),
             "orders of 15 and 30 minutes alone": ("training.orders={horizon_minutes: {15: 0.5, 30: 0.5}}",),
             "the market's own pools, for up to four times as rich": ("training.randomisation=null",),
         },

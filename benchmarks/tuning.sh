@@ -1,11 +1,19 @@
 #!/usr/bin/env bash
-# Tunes the parametrised baselines on the base market -> configs/routers/tuned_sor.yaml, sor_strong.yaml, each started from the
-# settings that stand there. MINUTES of search each (default 15, the time that the learner has), and under a minute of
-# finals. One core; the two run one after the other, because the second starts also from what the first found.
+# Tunes the parametrised baselines on the base market -> configs/routers/*.yaml: the SORs, each started from the settings that stand
+# there, then the allocators, each started from its published constants and from the tuned SOR's patience. MINUTES of search each
+# (default 15, the time that the learner has), and under a minute of finals. ROUTERS names the ones to tune (all by default). One
+# core; one after the other, because each starts from what was found before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 minutes=${MINUTES:-15}
-simple=configs/routers/tuned_sor.yaml strong=configs/routers/sor_strong.yaml
-glasspool tune base --router rule_sor --minutes "$minutes" --seed 1 --start $simple --out $simple
-glasspool tune base --router sor_strong --minutes "$minutes" --seed 1 --start $simple --start $strong --out $strong
+folder=configs/routers
+allocators=$(for form in "" _markout; do for rule in ganchev thompson agarwal llp; do echo "$rule$form"; done; done)
+for router in ${ROUTERS:-rule_sor sor_strong $allocators}; do
+  case $router in
+    rule_sor) out=$folder/tuned_sor.yaml starts=(--start $folder/tuned_sor.yaml) ;;
+    sor_strong) out=$folder/sor_strong.yaml starts=(--start $folder/tuned_sor.yaml --start $folder/sor_strong.yaml) ;;
+    *) out=$folder/$router.yaml starts=(--start $folder/tuned_sor.yaml) ;;
+  esac
+  glasspool tune base --router "$router" --minutes "$minutes" --seed 1 "${starts[@]}" --out "$out"
+done

@@ -1,6 +1,6 @@
 """A market in which the rule-based SOR is optimal: does a learned policy find that, or "beat" it? -> seed_world.md.
 
-    for s in 1 2 3 4 5; do
+    for s in 2 3 4 5 6; do
       glasspool train benchmarks/seed_world/experiment.yaml --seed $s --out runs/seed_world-s$s
     done
     python benchmarks/seed_world.py runs/seed_world-s* > benchmarks/seed_world.md
@@ -76,9 +76,10 @@ def main() -> int:
     folders: list[str] = parser.parse_args().runs
     rule = FourFactors(OPTIMAL, "four factors: the optimum")
     learned: list[Router] = []
-    for number, folder in enumerate(folders, 1):
-        router = load_run(Path(folder)).router
-        router.name = f"learned, seed {number}"
+    for folder in folders:
+        run = load_run(Path(folder))
+        router = run.router
+        router.name = f"learned, seed {run.seed}"
         learned.append(router)
     others = [named_router(name) for name in ("rule_sor", "tuned_sor", "sor_strong", "vwap_lit", "random")]
     blind = {factor: [FourFactors(OPTIMAL.model_copy(update={**changed, "min_net_votes": votes}), f"{factor} {votes}")

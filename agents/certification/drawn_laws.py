@@ -1,5 +1,4 @@
-"""The laws of fills given what an episode drew: markouts by venue and slot, arrivals; and the lines of a market "as
-drawn", with its own randomisation, dark slots, events and volatility-dependent toxicity.
+"""What endless children met, and the law of markouts given what an episode drew, by venue and slot.
 
 An endless child is one that no arrival completes, so that every contra order fills whole and the laws hold exactly.
 """
@@ -12,28 +11,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...configs.market import MarketConfig
 from ...envs.market import Market
 from ...envs.scorecard import KAPPA_CAP
 from ...envs.state import IN_SLOT, NODE, Batch
 from .check import (
-    FALSE_ALARM,
-    MIN_EPISODES,
-    STANDARD_ERRORS,
-    Check,
     FixedWeights,
     Floats,
-    laboratory,
     play,
-    ratio_and_error,
-    z_of,
 )  # fmt: skip
 
 KINDS = ("ping", "rest", "post")
-DRAWN_HORIZON_SLOTS = (1, 6, 30)
 _ENDLESS = 10**9  # shares
-GIVEN_RUN = " given the noise that ran through the posts"
-_REGIMES = {0: "", -1: "calm ", 1: "toxic "}
 
 
 class Played(NamedTuple):
@@ -115,7 +103,7 @@ def moves_bps(p: Played, k: int, h: int) -> Floats:
     return np.asarray(p.episode("side") * (p.b.tape["mid_bps"][:, h : h + slots] - p.mids[:, :, k] - clean))
 
 
-def _toxicity(p: Played, k: int, kappa: Floats) -> Floats:
+def tilt_of_venue(p: Played, k: int, kappa: Floats) -> Floats:
     """(E, S) tilt of a venue in each slot: kappa x the slot's factor x the regime's, capped (`toxicity` of fills)."""
     calm, toxic = p.market.rules.calm_factor, p.market.rules.toxic_factor
     regime = p.regime[:, :, k]
@@ -123,7 +111,7 @@ def _toxicity(p: Played, k: int, kappa: Floats) -> Floats:
     return np.minimum(kappa * p.tape("toxicity_factor") * factor, KAPPA_CAP)
 
 
-def _size_moments(p: Played, k: int, power: int) -> tuple[Floats, Floats]:
+def size_moments(p: Played, k: int, power: int) -> tuple[Floats, Floats]:
     """(E, 1) means of lots^power of informed contra orders and of the rest; refused ones (minimum quantity) are 0."""
     rules = p.market.rules
     least = np.ceil(p.venue(k, "min_quantity_shares") / rules.lot_shares).astype(np.int64)
@@ -135,7 +123,7 @@ def _size_moments(p: Played, k: int, power: int) -> tuple[Floats, Floats]:
     return tails[p.venue(k, "informed_law").astype(int), place], tails[p.venue(k, "size_law").astype(int), place]
 
 
-def _sub_step(p: Played, i: int) -> tuple[Floats, Floats]:
+def sub_step(p: Played, i: int) -> tuple[Floats, Floats]:
     """(E, 1) weight of a slot's i-th sub-step in its fills, and its age in s; pings meet the node at 0 s."""
     if p.kind == "ping":
         return np.full((len(p.shares), 1), 1.0 if i == 0 else 0.0), np.zeros((len(p.shares), 1))
@@ -143,7 +131,7 @@ def _sub_step(p: Played, i: int) -> tuple[Floats, Floats]:
     return (i < n_sub) / n_sub, i * p.market.rules.interval_s / n_sub
 
 
-def _spent(time_s: Floats, tau_s: Floats) -> Floats:
+def spent(time_s: Floats, tau_s: Floats) -> Floats:
     """Part of an alpha that has gone into the price after a time."""
     return np.asarray(-np.expm1(-np.maximum(time_s, 0.0) / tau_s))
 
@@ -158,11 +146,11 @@ def law_bps(p: Played, k: int, h: int, *, given_run: bool = False) -> Floats:
     informed = p.venue(k, "informed_frac")
     share, thinned = np.where(informed > 0, informed, 1.0), np.ones_like(informed)
     if (informed > 0).any():
-        large, rest = _size_moments(p, k, 1)
+        large, rest = size_moments(p, k, 1)
         known = informed * large
         thinned = np.where(informed > 0, known / np.maximum(known + (1 - informed) * rest, 1e-300), 1.0)
-    fast = thinned * _toxicity(p, k, p.venue(k, "kappa_fast") / share) * p.episode("sigma_fast_bps")
-    slow = thinned * _toxicity(p, k, p.venue(k, "kappa_slow") / share) * p.episode("sigma_slow_bps")
+    fast = thinned * tilt_of_venue(p, k, p.venue(k, "kappa_fast") / share) * p.episode("sigma_fast_bps")
+    slow = thinned * tilt_of_venue(p, k, p.venue(k, "kappa_slow") / share) * p.episode("sigma_slow_bps")
     at_once = (p.episode("fast_in_slot") == 1) & (p.kind == "rest")
     run = p.venue(k, "gamma_run_bps") * p.tape("toxicity_factor")
     if given_run:
@@ -171,9 +159,9 @@ def law_bps(p: Played, k: int, h: int, *, given_run: bool = False) -> Floats:
         told -= run + p.venue(k, "gamma_fast_bps") * p.tape("toxicity_factor")
         fast = np.zeros_like(fast)
     for i in range(int(p.episode("n_sub").max())):
-        weight, age_s = _sub_step(p, i)
-        fast_part = np.where(at_once, 1.0, _spent(horizon_s - age_s, p.episode("tau_fast_s")))
-        told -= weight * (fast * fast_part + slow * _spent(horizon_s - age_s, p.episode("tau_slow_s")))
+        weight, age_s = sub_step(p, i)
+        fast_part = np.where(at_once, 1.0, spent(horizon_s - age_s, p.episode("tau_fast_s")))
+        told -= weight * (fast * fast_part + slow * spent(horizon_s - age_s, p.episode("tau_slow_s")))
         if p.kind == "post":
             told += weight * _recovery_bps(p, run, i, horizon_s - age_s)
     return told
@@ -182,173 +170,19 @@ def law_bps(p: Played, k: int, h: int, *, given_run: bool = False) -> Floats:
 def _recovery_bps(p: Played, run: Floats, i: int, left_s: Floats) -> Floats:
     """(E, S) what a post of sub-step i gets back later: the noise that ran through it is negatively correlated with the
     alphas' innovations (equation 1), so a price that fell to a buyer carries alphas a little above zero."""
-    variance = _noise(p, i, "eps_var")
+    variance = own_noise(p, i, "eps_var")
     length_s, total = p.market.rules.interval_s / p.episode("n_sub"), np.zeros(variance.shape)
     for sigma, tau in (("sigma_fast_bps", "tau_fast_s"), ("sigma_slow_bps", "tau_slow_s")):
         kept = np.exp(-length_s / p.episode(tau))
-        later = _spent(left_s - length_s, p.episode(tau))
+        later = spent(left_s - length_s, p.episode(tau))
         total += 2.0 * run * p.episode(sigma) ** 2 * kept * (1 - kept) * later / variance
     return total
 
 
-def _noise(p: Played, i: int, field: str) -> Floats:
+def own_noise(p: Played, i: int, field: str) -> Floats:
     """(E, S) the mid's own noise in the i-th sub-step of each slot, or its variance."""
     n_sub = p.episode("n_sub").astype(np.int64)
     if (n_sub == 1).all():
         return p.tape(field)
     place = np.arange(p.shares.shape[1]) * n_sub + np.minimum(i, n_sub - 1)
     return np.where(n_sub > 1, np.take_along_axis(p.b.nodes[field], place, 1), p.tape(field))
-
-
-def _run_tilt(p: Played, k: int, *, given: bool) -> Floats:
-    """(E, S) what the noise that runs through posts does to their flow (6), mean 1; not `given`: its variance."""
-    run, total = p.venue(k, "gamma_run_bps") * p.tape("toxicity_factor"), np.zeros(p.shares.shape[:2])
-    for i in range(int(p.episode("n_sub").max())):
-        weight, variance = _sub_step(p, i)[0], _noise(p, i, "eps_var")
-        if given:
-            total += weight * np.exp(-2 * run * (p.episode("side") * _noise(p, i, "eps_bps") + run) / variance)
-        else:
-            total += weight**2 * np.expm1(np.minimum(4 * run**2 / variance, 300.0))  # beyond, nothing is judged anyway
-    return total
-
-
-def _expected_shares(p: Played, k: int, given_run: bool) -> Floats:
-    """(E, S) shares that arrive on route k: supply x flow where it is open, less what the minimum quantity refuses.
-
-    Pings meet what stands at the node: M/M/infinity, refilled since the visit a slot ago; the first finds all of it.
-    `given_run`: for the noise that did run through posts, instead of on average.
-    """
-    rules = p.market.rules
-    informed, (large, rest) = p.venue(k, "informed_frac"), _size_moments(p, k, 1)
-    matching = rules.lot_shares * (informed * large + (1 - informed) * rest) / p.venue(k, "mean_size_shares")
-    flow = p.tape("volume_shares" if p.kind == "post" else "dark_flow_shares") * p.open[:, :, k]
-    arriving = p.venue(k, "supply_frac") * matching * flow
-    if given_run:
-        arriving *= _run_tilt(p, k, given=True)
-    if p.kind != "ping":
-        return np.asarray(arriving)
-    since_s = np.full(p.shares.shape[1], rules.interval_s)
-    since_s[0] = np.inf
-    life_s = p.venue(k, "life_s")
-    return np.asarray(arriving * life_s / rules.interval_s * _spent(since_s, life_s))
-
-
-def _stands_on(p: Played, expected: dict[int, Floats], weights: dict[int, Floats] | None = None) -> float:
-    """How many orders the promised shares stand on: (sum x)^2 / sum x^2 over episodes, in expectation.
-
-    `expected`: by route. x is a compound Poisson sum whose rate moves from slot to slot with a ping's fast alpha and
-    with the noise that runs through a post; the slow alpha moves it by little. `weights`: of the slots, by route, where
-    the promise is given the noise.
-    """
-    mean, variance = np.zeros(len(p.shares)), np.zeros(len(p.shares))
-    for k, shares in expected.items():
-        informed, one, two = p.venue(k, "informed_frac"), _size_moments(p, k, 1), _size_moments(p, k, 2)
-        lots, squares = (informed * large + (1 - informed) * rest for large, rest in (one, two))
-        weight = np.ones_like(shares) if weights is None else weights[k]
-        mean += (weight * shares).sum(1)
-        variance += p.market.rules.lot_shares * (weight**2 * shares * squares / np.maximum(lots, 1e-300)).sum(1)
-        if p.kind == "ping":
-            variance += (shares**2 * np.expm1(_toxicity(p, k, p.venue(k, "kappa_fast")) ** 2)).sum(1)
-        elif p.kind == "post" and weights is None:
-            variance += (shares**2 * _run_tilt(p, k, given=False)).sum(1)
-    total = float((mean**2 + variance).sum())
-    return float(mean.sum()) ** 2 / total if total > 0.0 else 0.0
-
-
-def noise_too_rare(p: Played, routes: Iterable[int]) -> bool:
-    """Whether the fills of these posts hang on runs of noise too rare for the sample, so that they are held to the law
-    given the noise that did run. Sub-steps have no such law here: a fill's own is not on record."""
-    if p.kind != "post" or int(p.episode("n_sub").max()) > 1:
-        return False
-    return _stands_on(p, {k: _expected_shares(p, k, False) for k in routes}) < MIN_EPISODES
-
-
-class Promise(NamedTuple):
-    """Shares by order and slot, (E, S), summed over routes: what the config promises, and what came."""
-
-    expected: Floats
-    came: Floats
-    given: str  # what the promise is given; "" where it holds on average
-
-
-def promise(p: Played, routes: Iterable[int]) -> Promise | None:
-    """What these routes should get and got; None where the promise stands on too few orders, whatever came.
-
-    Where spreads are wide against the volatility, the flow of posts hangs on a run of noise so rare that no sample
-    holds its share of it: there posts are held to the flow of the noise that did run.
-    """
-    routes = list(routes)
-    expected = {k: _expected_shares(p, k, False) for k in routes}
-    if _stands_on(p, expected) >= MIN_EPISODES:
-        return Promise(sum(expected.values(), _none(p)), sum((p.shares[:, :, k] for k in routes), _none(p)), "")
-    if p.kind != "post":
-        return None
-    expected = {k: _expected_shares(p, k, True) for k in routes}
-    weights = {k: slot_weights(p, k, True) for k in routes}
-    if _stands_on(p, expected, weights) < MIN_EPISODES:
-        return None
-    promised = sum((weights[k] * expected[k] for k in routes), _none(p))
-    return Promise(promised, sum((weights[k] * p.shares[:, :, k] for k in routes), _none(p)), "," + GIVEN_RUN)
-
-
-def slot_weights(p: Played, k: int, given_run: bool) -> Floats:
-    """(E, S) weights of slots. Given the noise they may be anything that it says: 1/(1 + tilt) keeps the few slots that
-    carry most of a post's flow from drowning the rest."""
-    return 1.0 / (1.0 + _run_tilt(p, k, given=True)) if given_run else np.ones(p.shares.shape[:2])
-
-
-def _none(p: Played) -> Floats:
-    return np.zeros(p.shares.shape[:2])
-
-
-def as_drawn(config: MarketConfig, n: int, seed: int) -> list[Check]:
-    """Markouts and arrivals of the market as it draws its episodes: all classes, venues, regimes, events."""
-    market, found = laboratory(config, as_drawn=True), []
-    for kind in KINDS:
-        if any(r.order_type == kind for r in market.routes):
-            p = endless(market, kind, n, seed)
-            found.append(_markouts(p))
-            if kind != "ping":
-                found.append(_arrivals(p))
-    return found
-
-
-def _markouts(p: Played) -> Check:
-    """Calm and toxic regimes apart: together, a simulator that ignored them might pass."""
-    routes, half = range(len(p.at)), p.episode("half_spread_bps")
-    said, worst, judged, tried = [], 0.0, 0, horizons(p, DRAWN_HORIZON_SLOTS)
-    given_run = noise_too_rare(p, routes)
-    shares = np.concatenate([p.shares[:, :, k] * slot_weights(p, k, given_run) for k in routes], 1)
-    regime = np.concatenate([p.regime[:, :, k] for k in routes], 1)
-    groups = [g for g in _REGIMES if (regime == g).any()]
-    for h in tried:
-        told = np.concatenate([law_bps(p, k, h, given_run=given_run) / half for k in routes], 1)
-        gaps = np.concatenate([moves_bps(p, k, h) / half for k in routes], 1) - told
-        for g in groups:
-            weights = shares * (regime == g)
-            gap, error, stands_on = ratio_and_error(weights, gaps)
-            if stands_on < MIN_EPISODES:
-                continue
-            law, z = float((weights * told).sum() / weights.sum()), z_of(gap, 0.0, error)
-            worst, judged = max(worst, abs(z)), judged + 1
-            at_s = h * p.market.rules.interval_s
-            said.append(f"{_REGIMES[g]}{law + gap:+.3f} for {law:+.3f} at {at_s:g} s (z {z:+.1f}, error {error:.3f})")
-    n_laws = len(tried) * len(groups)
-    if judged < n_laws:
-        said.append(f"{n_laws - judged} of {n_laws} not judged, fills of under {MIN_EPISODES:g} orders")
-    if given_run and judged:
-        said.append("law" + GIVEN_RUN)
-    return Check(f"markouts as drawn, {p.kind}", "law (3) for what episode, regime and slot drew, in half spreads",
-                 "; ".join(said), worst < STANDARD_ERRORS if judged else None, n_laws * FALSE_ALARM,
-                 unjudged=not judged)  # fmt: skip
-
-
-def _arrivals(p: Played) -> Check:
-    name, claim = f"arrivals as drawn, {p.kind}", "shares that arrive are supply x flow of the episode, in open slots"
-    if (found := promise(p, range(len(p.at)))) is None:
-        return Check(name, claim, f"shares of under {MIN_EPISODES:g} orders promised", None, FALSE_ALARM, unjudged=True)
-    expected, came, given = found
-    gap, error, _ = ratio_and_error(np.ones_like(expected), came - expected)
-    z, usual = z_of(gap, 0.0, error), float(expected.mean())
-    said = f"{1 + gap / usual:.3f} of what is promised (z {z:+.1f}, error {error / usual:.3f}){given}"
-    return Check(name, claim, said, abs(z) < STANDARD_ERRORS, FALSE_ALARM)

@@ -119,7 +119,8 @@ def main() -> int:
     print(
         f"\nMean of the seeds: {gap.mean:.2f} % above the optimum [{gap.lo:.2f}, {gap.hi:.2f}], {closed:.0f} % of the "
         f"gap from all lit to it closed; asked: at most {MARK_PERCENT:g} % above. {'An' if beaten else 'No'} order "
-        "of a policy cost less than the optimum."
+        "of a policy cost less than the optimum. How the learner's settings were chosen: "
+        "`benchmarks/seed_world/experiment.yaml`."
     )
     return 1 if beaten or gap.mean > MARK_PERCENT else 0
 

@@ -122,12 +122,15 @@ def run(part: str, label: str, seed: int, out: Path) -> dict[str, Any]:
     return found
 
 
-def table(part: str, found: list[dict[str, Any]], seeds: list[int]) -> list[str]:
-    """Rows sorted by worth, the default among them."""
+def table(part: str, found: list[dict[str, Any]]) -> list[str]:
+    """Rows sorted by worth, the default among them, each by the seeds that it and the default have."""
     costs = {(f["label"], f["seed"]): np.array(f["cost_hs"]) for f in found if f["part"] == part}
     seconds = {(f["label"], f["seed"]): f["seconds"] for f in found if f["part"] == part}
     rows = []
     for label in ("", *PARTS[part].changes):
+        seeds = sorted(s for (name, s) in costs if name == label and ("", s) in costs)
+        if not seeds:
+            continue
         mean = float(np.mean([costs[label, s].mean() for s in seeds]))
         by_seed = ", ".join(f"{costs[label, s].mean():.3f}" for s in seeds)
         wall = np.mean([seconds[label, s] for s in seeds])
@@ -145,20 +148,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--table-only", action="store_true", help="of the runs that are there; train nothing")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "study")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     seeds = list(range(1, 1 + args.seeds))
     jobs = [(part, label, seed) for seed in seeds for part in PARTS for label in ("", *PARTS[part].changes)]
-    with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
-        found = list(pool.map(run, *zip(*jobs, strict=True), [args.out] * len(jobs)))
+    if args.table_only:
+        found = [json.loads(path.read_text()) for path in sorted(args.out.glob("*.json"))]
+    else:
+        with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
+            found = list(pool.map(run, *zip(*jobs, strict=True), [args.out] * len(jobs)))
     market = Market(load_experiment("default").market)
     sors = {n: run_router(market, named_router(n), PARENTS, SEED, "validation").denoised_hs.mean()
             for n in ("rule_sor", "tuned_sor", "sor_strong")}  # fmt: skip
     lines = [
         "# What each setting of training is worth",
         "",
-        f"`python benchmarks/settings_study.py --seeds {args.seeds}`, {date.today()}, {os.cpu_count()} cores, "
+        f"`python benchmarks/settings_study.py`, {date.today()}, {os.cpu_count()} cores, "
         f"{platform.machine()}. {' '.join((__doc__ or '').split(chr(10) * 2)[2].split())}",
         "",
         f"PPO_STEPS {PPO_STEPS:,}, PPO_SHORT {PPO_SHORT:,}, ROUNDS {ROUNDS}, PARENTS {PARENTS:,}, SEED {SEED}. A worth "
@@ -167,8 +174,8 @@ def main() -> None:
         "as if they did. The SORs on the same parents: "
         + ", ".join(f"{name} {cost:.3f}" for name, cost in sors.items())
         + " half spreads.",
-        *table("ppo", found, seeds),
-        *table("recipe", found, seeds),
+        *table("ppo", found),
+        *table("recipe", found),
     ]
     notes = ROOT / "benchmarks" / "settings_study_notes.md"
     text = "\n".join(lines) + "\n" + ("\n" + notes.read_text() if notes.is_file() else "")

@@ -23,7 +23,24 @@ app = typer.Typer(
 audit = typer.Typer(help="Check and read decision logs.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
 
-Json = Annotated[str | None, typer.Option("--json", help="Also write the table's numbers to this file (- for stdout).")]
+
+def _place_for_json(destination: str | None) -> str | None:
+    """Refused before the work, not after it."""
+    from pathlib import Path
+
+    from .console import STANDARD_OUTPUT, folder_of
+
+    if destination is not None and destination != STANDARD_OUTPUT:
+        folder_of(Path(destination))
+    return destination
+
+
+Json = Annotated[
+    str | None,
+    typer.Option(
+        "--json", callback=_place_for_json, help="Also write the table's numbers to this file (- for stdout)."
+    ),
+]
 
 
 def _print_version(wanted: bool) -> None:

@@ -56,6 +56,18 @@ def print_table(
     console_beside(json_file).print(table, markup=False, highlight=False)
 
 
+def folder_of(destination: Path) -> Path:
+    """The folder that a file will be written to.
+
+    Raises:
+        UserError: it does not exist.
+    """
+    folder = destination.resolve().parent
+    if not folder.is_dir():
+        raise UserError(f"{destination}: the folder {folder} does not exist. Make it first.")
+    return folder
+
+
 def write_json(destination: str | Path, payload: Any) -> None:
     """Write JSON to a file, or to standard output for "-". A file appears whole or not at all.
 
@@ -78,8 +90,7 @@ def write_json(destination: str | Path, payload: Any) -> None:
         path.write_text(text, encoding="utf-8")
         return
     path = path.resolve()  # a link stays a link: its target is replaced
-    if not path.parent.is_dir():
-        raise UserError(f"{destination}: the folder {path.parent} does not exist. Make it first.")
+    folder_of(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_text(text, encoding="utf-8")

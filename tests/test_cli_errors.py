@@ -167,6 +167,17 @@ def test_the_command_line_loads_no_heavy_library_before_a_command_runs() -> None
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+@pytest.mark.parametrize("command", [["certify", "base"], ["rules"], ["oracle", "O1"], ["evaluate", "rule_sor"]])
+def test_a_place_for_json_that_does_not_exist_is_refused_before_the_work(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*command, "--json", str(tmp_path / "nosuch" / "table.json")])
+    said = capsys.readouterr()
+    assert stop.value.code == 2
+    assert "nosuch does not exist. Make it first." in " ".join(said.err.split()) and said.out == ""
+
+
 def test_json_for_standard_output_sends_tables_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     print_table("slippage_bps (+ = cost)", ["router", "mean"], [["rule_sor", 1.5], ["none", None]], json_file="-")
     write_json("-", {"rule_sor": 1.5})

@@ -182,7 +182,7 @@ def glasspool(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     return done
 
 
-@each_router
+@pytest.mark.parametrize("router", ["rule_sor", "sor_strong", "llp_markout"])
 def test_the_command_writes_settings_with_the_command_that_found_them(router: str, tmp_path: Path) -> None:
     out, market = tmp_path / "found.yaml", tmp_path / "short.yaml"
     market.write_text("base: base\nname: short\norders: {horizon_minutes: {15: 1.0}}\n")

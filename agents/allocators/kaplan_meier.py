@@ -10,8 +10,6 @@ import numpy as np
 from ...envs.compiled import compiled
 from .greedy import greedy
 
-N_MIN = 20  # tries behind a level before it is believed; the constant of the theory is far larger
-
 
 @compiled
 def learn(state: np.ndarray, sent: np.ndarray, filled: np.ndarray) -> None:

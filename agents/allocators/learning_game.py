@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...configs.allocator import GanchevConfig
 from ...envs.counter_rng import derive, key_of
 from ..oracles.pool_split import HiddenPool, contra_prob, greedy_split, tails, weighted_fill
 from . import exponentiated_gradient, kaplan_meier, lagrangian, reinforcement, thompson
@@ -79,7 +80,7 @@ class KaplanMeier(Player):
 
 
 class Ganchev(KaplanMeier):
-    n_min = float(kaplan_meier.N_MIN)
+    n_min = GanchevConfig().least_tries
 
 
 class Thompson(KaplanMeier):

@@ -142,9 +142,8 @@ def propose_all(
             if rule == _GANCHEV or rule == _THOMPSON:
                 kaplan_meier.learn(state, sent, filled)
             elif rule == _LLP:
-                lagrangian.split(
-                    state, value, float(seen.lots), own.explore_frac, lots
-                )  # the parts before they were rounded
+                before = float(seen.lots)  # the parts as they were before they were rounded
+                lagrangian.split(state, value, before, own.explore_frac, lots)
                 lagrangian.learn(state, value, sent, filled, np.minimum(lots, 1.0))
             else:
                 rate = own.rate_ratio * math.sqrt(math.log(max(2.0, n_pools)) / ep.n_slots)

@@ -25,7 +25,8 @@ from ..configs.loading import (
     load_router_settings,
     read_yaml,
 )
-from ..configs.market import Model
+from ..configs.market import MarketConfig, Model
+from ..configs.pool_knowledge import notes
 from ..configs.rule_sor import RuleSorConfig
 from ..envs.compiled import nothing_compiled
 from ..envs.market import Market
@@ -65,7 +66,10 @@ from .views import router_of
 _STDERR = Console(stderr=True)
 
 
-def _bar(description: str) -> Progress:
+def _bar(description: str, market: MarketConfig) -> Progress:
+    """A bar with ETA, under what was decided for the user in reading the market."""
+    for note in notes(market):
+        _STDERR.print(note, highlight=False, soft_wrap=True)
     if nothing_compiled():
         _STDERR.print("first use of this version: compiling takes one to four minutes, once, before the bar moves")
     return Progress(
@@ -103,7 +107,7 @@ def train_job(
 def run_training(experiment: ExperimentConfig, seed: int, folder: Path, *, resume: bool) -> None:
     """Train with a bar that shows ETA, training slippage and the last validation against the rule SOR."""
     limit = experiment.training.max_seconds
-    with _bar("training") as bar:
+    with _bar("training", experiment.market) as bar:
         task = bar.add_task("", total=1.0, note="starting")
         started = time.perf_counter()
 
@@ -177,7 +181,7 @@ def evaluate_job(
     scorer = _scorer(learned[0]) if explained else None
     if decisions and scorer is None:
         raise UserError("--decisions logs a learned policy: name a run (not a bound) or a bundle first.")
-    with _bar("evaluating") as bar:
+    with _bar("evaluating", venue.config) as bar:
         task = bar.add_task("", total=1.0, note="")
         by_name, runs = compare(
             venue, learned, baselines, orders=orders, seed=test_seed, fills_orders=config.evaluation.fills_orders,
@@ -260,10 +264,11 @@ def tune_job(
     if out.is_dir():
         raise UserError(f"{out}: is a folder, a file was expected. Name a YAML file with --out.")
     begun = [_start_of(path, TUNABLE[router].config) for path in start]
-    with _bar("tuning") as bar:
+    venue = Market(load_market(market))
+    with _bar("tuning", venue.config) as bar:
         task = bar.add_task("", total=1.0, note="")
         result = tune(
-            Market(load_market(market)), router, seed, samples=samples,
+            venue, router, seed, samples=samples,
             seconds=None if minutes is None else 60.0 * minutes, orders=orders, start=begun,
             report=lambda n, best, done: bar.update(
                 task, completed=done, note=f"{n} settings, best {best:.3f} half spreads"
@@ -292,7 +297,7 @@ def certify_job(market: str, orders: int, seed: int) -> dict[str, Any]:
     """Run every check with a progress bar; the certificate as numbers and words."""
     config = load_market(market)
     started = time.perf_counter()
-    with _bar("certifying") as bar:
+    with _bar("certifying", config) as bar:
         task = bar.add_task("", total=1.0, note="")
         checks = certify(
             config, orders=orders, seed=seed,

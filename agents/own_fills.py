@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..configs.errors import UserError
 from ..configs.loading import find_config, load_market
 from ..configs.market import DarkPoolConfig, MarketConfig, StockConfig
+from ..configs.pool_knowledge import resolved_supply_frac
 from ..envs.calibration_run import write_whole
 from ..tca.fill_cells import HORIZONS_S, Faults
 from ..tca.fills import UNKNOWN, Fills, read_fills
@@ -74,7 +75,10 @@ def add_own_fills(path: Path, out: Path, *, base: str, fitted: Path | None, symb
     names = _names(fits, market)
     pools = {fit.venue: fitted_pool(fit, market, stock, names[fit.venue]) for fit in fits}
     text = _market_text(path, fills, fits, pools, stock, base, out, fitted)
-    table = [*_venue_rows(venue_estimates(fills)), *(row for fit in fits for row in _pool_rows(fit, pools[fit.venue]))]
+    table = [
+        *_venue_rows(venue_estimates(fills)),
+        *(row for fit in fits for row in _pool_rows(fit, pools[fit.venue], stock, market)),
+    ]
     files = (out, out.with_name(f"{out.stem}_fit.csv"))
     _check(text, out)
     before = files[1].read_text() if fitted is not None else ",".join(_CSV) + "\n"
@@ -263,9 +267,11 @@ def _venue_rows(estimates: list[VenueEstimates]) -> list[dict[str, str | float |
     return rows
 
 
-def _pool_rows(fit: PoolFit, pool: DarkPoolConfig) -> list[dict[str, str | float | int | None]]:
+def _pool_rows(
+    fit: PoolFit, pool: DarkPoolConfig, stock: StockConfig, market: MarketConfig
+) -> list[dict[str, str | float | int | None]]:
     return [
-        _row(fit.venue, "supply_frac", fit.supply_frac, pool.supply_frac),
+        _row(fit.venue, "supply_frac", fit.supply_frac, resolved_supply_frac(pool, stock, market)),
         _row(fit.venue, "gamma_fast", fit.gamma_fast_bps), _row(fit.venue, "gamma_slow", fit.gamma_slow_bps),
         _row(fit.venue, "leakage at 10 s", fit.leakage_bps),
         _row(fit.venue, "leak_weight", fit.leak_weight, pool.leak_weight),

@@ -11,17 +11,14 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .pool_knowledge import resolved_kappas
+from .pool_knowledge import resolved_kappas, resolved_supply_frac
 from .rule_table import access_fee_cap_mils, constant, round_lot_shares, tick_usd
+from .session import N_CURVE_BINS, SESSION_S, VOLUME_BIN_S
 
 Frac = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Range = tuple[float, float]
-
-N_CURVE_BINS = 78  # five-minute bins of the 09:30-16:00 session
-SESSION_S = 23_400
-VOLUME_BIN_S = 300
 
 # Thirteen half-hours of the continuous session; relative curves are normalised where they are used.
 VOLUME_CURVE = (0.135, 0.090, 0.075, 0.067, 0.062, 0.058, 0.055, 0.055, 0.057, 0.062, 0.070, 0.085, 0.129)
@@ -123,6 +120,8 @@ class DarkPoolConfig(Model):
     leak_weight: NonNegative = 0.0
     # what a desk knows instead of the kappas: markouts in bps at horizons in seconds, e.g. {10: -0.35, 300: -0.80}
     reversion_bps: dict[Positive, Annotated[float, Field(le=0.0)]] | None = None
+    # ... instead of supply_frac: share of child orders resting so many seconds that fill at all, e.g. {60: 0.2}
+    fill_rate: dict[Annotated[float, Field(gt=0, le=VOLUME_BIN_S)], Annotated[float, Field(gt=0, lt=1)]] | None = None
     # two contra types (market model, 2.2): this share of orders is informed, with the pool's toxicity over this share
     # and sizes k^-informed_size_beta; the rest has none, and sizes k^-size_beta. null: one type
     informed_frac: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
@@ -130,6 +129,15 @@ class DarkPoolConfig(Model):
     # problems with a known optimum:
     zero_prob: Frac = 0.0  # no contra order in a slot; oracle.one_shot_arrivals only, Poisson has zeros of its own
     adverse_charge_bps: float = 0.0  # a dark share; oracle.expected_accounting only
+
+    @model_validator(mode="after")
+    def _one_description_of_supply(self) -> DarkPoolConfig:
+        if self.fill_rate is not None:
+            if self.supply_frac:
+                raise ValueError(f"pool {self.name!r} states both fill_rate and supply_frac; give one of them")
+            if not self.fill_rate:
+                raise ValueError(f"pool {self.name!r}: fill_rate is empty; give a rest in seconds, such as {{60: 0.2}}")
+        return self
 
     @model_validator(mode="after")
     def _one_description_of_toxicity(self) -> DarkPoolConfig:
@@ -400,10 +408,16 @@ class MarketConfig(Model):
         return self
 
     @model_validator(mode="after")
-    def _pools_are_described_once(self) -> MarketConfig:
+    def _pools_are_as_described(self) -> MarketConfig:
         for pool in self.dark_pools:
+            if pool.fill_rate is not None and self.oracle.one_shot_arrivals:
+                raise ValueError(
+                    f"pool {pool.name!r}: fill_rate describes Poisson arrivals; with oracle.one_shot_arrivals state "
+                    "zero_prob instead"
+                )
             for stock in self.stocks:
                 resolved_kappas(pool, stock)
+                resolved_supply_frac(pool, stock, self)
         return self
 
     @model_validator(mode="after")

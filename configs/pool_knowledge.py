@@ -2,6 +2,7 @@
 
 Reversion is inverted with the markout law (market model, equation 3): markouts at horizons h are
 -G_f (1 - e^(-h/tau_f)) - G_s (1 - e^(-h/tau_s)) with G_j = kappa_j sigma_j >= 0, solved by non-negative least squares.
+A fill rate is inverted with the law of arrivals (equation 2): the supply at which as many resting orders are met.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import nnls
+from numpy.typing import NDArray
+from scipy.optimize import brentq, nnls
+
+from .supply_law import KAPPA_MAX, rest_fill_rate
 
 if TYPE_CHECKING:
     from .market import DarkPoolConfig, MarketConfig, StockConfig
 
-KAPPA_MAX = 2.5
 RESIDUAL_MAX_BPS = 0.1
+FILL_RESIDUAL_MAX = 0.02
 
 
 def reversion_to_gammas(reversion_bps: dict[float, float], stock: StockConfig) -> tuple[float, float]:
@@ -64,19 +68,58 @@ def resolved_kappas(pool: DarkPoolConfig, stock: StockConfig) -> tuple[float, fl
     return fast, slow
 
 
+def resolved_supply_frac(pool: DarkPoolConfig, stock: StockConfig, market: MarketConfig) -> float:
+    """Contra supply of a pool in a stock class as a share of volume: stated, or from `fill_rate`.
+
+    With several durations the supply is that which meets their rates in the mean.
+
+    Raises:
+        ValueError: the rates ask for more than all of the volume, or one supply misses one of them by more than 0.02.
+    """
+    if pool.fill_rate is None:
+        return pool.supply_frac
+    slow = resolved_kappas(pool, stock)[1]
+    seconds = sorted(pool.fill_rate)
+    stated = np.array([pool.fill_rate[s] for s in seconds])
+
+    def residual(log_supply: float) -> NDArray[np.float64]:
+        rates = [rest_fill_rate(market, stock, pool, float(np.exp(log_supply)), slow, s) for s in seconds]
+        return np.asarray(np.array(rates) - stated, float)
+
+    if (most := residual(0.0)).sum() < 0:
+        worst = int(most.argmin())
+        raise ValueError(
+            f"fill_rate of pool {pool.name!r} asks for more contra orders than class {stock.name!r} trades: were all "
+            f"of its volume in the pool, {most[worst] + stated[worst]:.3f} of the orders resting {seconds[worst]:g} s "
+            f"would fill, not {stated[worst]:g}. Lower the rate, state it for a longer rest, or lower "
+            "min_quantity_lots."
+        )
+    at = brentq(lambda x: float(residual(x).sum()), -40.0, 0.0, xtol=1e-10)
+    off = residual(at)
+    if np.abs(off).max() > FILL_RESIDUAL_MAX:
+        worst = int(np.abs(off).argmax())
+        raise ValueError(
+            f"fill_rate cannot be met for pool {pool.name!r} in class {stock.name!r}: one supply gives "
+            f"{stated[worst] + off[worst]:.3f} for {seconds[worst]:g} s, not {stated[worst]:g} (at most "
+            f"{FILL_RESIDUAL_MAX:g} apart). State one duration, or rates that rise with it as arrivals do."
+        )
+    return float(np.exp(at))
+
+
 def notes(market: MarketConfig) -> list[str]:
     """What was decided for the user: sentences for the commands that read a market."""
     found = []
     for pool in market.dark_pools:
-        if pool.reversion_bps is None:
-            continue
         for stock in market.stocks:
-            fast, slow = resolved_kappas(pool, stock)
-            text = f"pool {pool.name!r}, class {stock.name!r}: "
-            text += f"reversion_bps means kappa_fast {fast:.3f}, kappa_slow {slow:.3f}"
-            if len(pool.reversion_bps) == 1:
-                horizon = next(iter(pool.reversion_bps))
-                kind = "fast" if horizon < 5 * stock.tau_fast_s else "slow"
-                text += f" (one horizon, {horizon:g} s: taken as the {kind} alpha)"
-            found.append(text)
+            parts = []
+            if pool.reversion_bps is not None:
+                fast, slow = resolved_kappas(pool, stock)
+                parts.append(f"reversion_bps means kappa_fast {fast:.3f}, kappa_slow {slow:.3f}")
+                if len(pool.reversion_bps) == 1:
+                    horizon = next(iter(pool.reversion_bps))
+                    kind = "fast" if horizon < 5 * stock.tau_fast_s else "slow"
+                    parts[-1] += f" (one horizon, {horizon:g} s: taken as the {kind} alpha)"
+            if pool.fill_rate is not None:
+                parts.append(f"fill_rate means supply_frac {resolved_supply_frac(pool, stock, market):.4g}")
+            found += [f"pool {pool.name!r}, class {stock.name!r}: {part}" for part in parts]
     return found

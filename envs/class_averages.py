@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..configs.market import N_CURVE_BINS, SESSION_S, NoiseConfig, StockConfig
+from ..configs.market import NoiseConfig, StockConfig
+from ..configs.session import SESSION_S, curves
 from .day_slots import FloatArray
 from .markout_law import LawShape
 
@@ -56,15 +57,6 @@ def law_shape(stock: StockConfig, noise: NoiseConfig, slot_s: float = 10.0) -> L
         stock.tau_fast_s, stock.tau_slow_s, fast * e_fast * (1 - e_fast) * inverse,
         slow * e_slow * (1 - e_slow) * inverse, math.sqrt(at_mean), slot_s,
     )  # fmt: skip
-
-
-def curves(stock: StockConfig) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Volume (sum 1), spread (mean 1) and volatility (root mean square 1), (78,) each, as the generator has them."""
-    volume, spread, vol = (
-        np.repeat(np.asarray(curve, float), N_CURVE_BINS // len(curve))
-        for curve in (stock.volume_curve, stock.spread_curve, stock.vol_curve)
-    )
-    return volume / volume.sum(), spread / spread.mean(), vol / np.sqrt((vol**2).mean())
 
 
 def _vol_ratio(stock: StockConfig, noise: NoiseConfig) -> FloatArray:

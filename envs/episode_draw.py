@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ..configs.market import N_CURVE_BINS, SESSION_S
+from ..configs.session import N_CURVE_BINS, SESSION_S
 from .compiled import compiled, leaf
 from .counter_rng import derive, log_uniform, normal, uniform
 from .scorecard import open_scorecards
@@ -179,7 +179,7 @@ def _draw_lit(rules: Rules, ep: Row, ven: Row, v: int) -> None:
         cap = rules.stock[ep.stock].fee_cap_mils
         take_mils, post_mils = min(cap, take_mils + shift), min(cap, post_mils + shift)
     ven.archetype = v
-    ven.supply_frac = arch.supply_frac * flow
+    ven.supply_frac = arch.post_flow_frac * flow
     ven.kappa_slow = arch.kappa_slow
     ven.kappa_fast = 0.0
     gamma_10 = ep.half_spread_bps * (1.0 - pnl_hs)
@@ -204,7 +204,8 @@ def _draw_dark(rules: Rules, ep: Row, ven: Row, a: int) -> None:
     key = ven.key
     ven.archetype = a
     ven.life_s = arch.life_s
-    ven.supply_frac, ven.size_beta, ven.leak_weight = arch.supply_frac, arch.size_beta, arch.leak_weight
+    ven.supply_frac = rules.dark_supply_frac[ep.stock, a]
+    ven.size_beta, ven.leak_weight = arch.size_beta, arch.leak_weight
     ven.kappa_fast, ven.kappa_slow = rules.dark_kappa[ep.stock, a, 0], rules.dark_kappa[ep.stock, a, 1]
     ven.informed_frac = arch.informed_frac
     law, step = rules.dark_law[ep.stock, a], 0

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..configs.market import N_CURVE_BINS
+from ..configs.session import N_CURVE_BINS
 from .alpha_fit import r2_standard_error
 from .bar_fit import BarStatistics
 from .calibration import MARKOUT_HORIZONS_S, CalibratedClass

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..configs.market import SESSION_S, MarketConfig
+from ..configs.market import MarketConfig
+from ..configs.session import SESSION_S
 from .calibration import IMBALANCE_HORIZONS_S, MARKOUT_HORIZONS_S
 from .day_slots import FloatArray
 from .market import Market, step_proposals, stream_key

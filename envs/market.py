@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..configs.errors import UserError
-from ..configs.market import SESSION_S, MarketConfig
+from ..configs.market import MarketConfig
+from ..configs.session import SESSION_S
 from .compiled import compiled
 from .controls import pace_band, release_rows, weights_from_scores
 from .counter_rng import derive, key_of

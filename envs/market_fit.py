@@ -14,16 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..configs.errors import UserError
-from ..configs.market import (
-    N_CURVE_BINS,
-    SESSION_S,
-    DarkPoolConfig,
-    ImpactConfig,
-    LitVenueConfig,
-    MarketConfig,
-    NoiseConfig,
-    StockConfig,
-)
+from ..configs.market import DarkPoolConfig, ImpactConfig, LitVenueConfig, MarketConfig, NoiseConfig, StockConfig
+from ..configs.pool_knowledge import resolved_supply_frac
+from ..configs.session import N_CURVE_BINS, SESSION_S
 from .alpha_fit import Alphas, fit_alphas, signal_r2
 from .calibration import IMBALANCE_HORIZONS_S, MARKOUT_HORIZONS_S, CalibratedClass, Markout
 from .class_averages import flow_weights, law_shape
@@ -222,12 +215,15 @@ def _pools(
     c: CalibratedClass, stock: StockConfig, noise: NoiseConfig, base: MarketConfig
 ) -> tuple[tuple[DarkPoolConfig, ...], str]:
     """The base's pools, their supply scaled to the midpoint share of volume where the days show it."""
-    supply = mean_supply_frac(base)
+    supply = mean_supply_frac(base, stock)
     if not c.midpoint.identified or supply <= 0:
         why = f"midpoint prints show at even spreads only, {c.midpoint.even_volume_frac:.1%} of volume here"
         return base.dark_pools, f"{ASSUMED} ({why})" if c.source == "taq" else ASSUMED
     scale = c.midpoint.even_spread_frac / (supply * flow_weights(stock, noise).supply)
-    pools = tuple(p.model_copy(update={"supply_frac": round(p.supply_frac * scale, 5)}) for p in base.dark_pools)
+    pools = tuple(
+        p.model_copy(update={"supply_frac": round(resolved_supply_frac(p, stock, base) * scale, 5), "fill_rate": None})
+        for p in base.dark_pools
+    )
     kind = "off-exchange" if c.source == "taq" else "hidden"
     return pools, (
         f"supply_frac measured in sum: {kind} midpoint share of volume {c.midpoint.even_spread_frac:.4f}, "
@@ -261,7 +257,7 @@ def law_statistics(market: MarketConfig, groups: Mapping[str, str]) -> dict[str,
         "daily_vol_bps": stock.daily_vol_bps, "touch_depth_shares": stock.depth_shares,
         "nbbo_moves_per_10s": stock.nbbo_moves_per_10s,
         "net_flow_slope_bps": kernel_slope_bps(market.impact, stock.daily_vol_bps, stock.outstanding_over_adv),
-        "midpoint_even_spread_share": mean_supply_frac(market) * flow_weights(stock, noise).supply,
+        "midpoint_even_spread_share": mean_supply_frac(market, stock) * flow_weights(stock, noise).supply,
     }  # fmt: skip
     law |= {f"imbalance_r2@{h}s": imbalance_r2(stock, h) for h in IMBALANCE_HORIZONS_S}
     for venue in market.lit_venues:

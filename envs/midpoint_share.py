@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..configs.market import MarketConfig
+from ..configs.market import MarketConfig, StockConfig
+from ..configs.pool_knowledge import resolved_supply_frac
 from .market_data import MarketDay
 
 _TICK_E4 = 100
@@ -44,12 +45,13 @@ def midpoint_share(days: Sequence[MarketDay]) -> MidpointShare:
     return MidpointShare(seen, at_even, even_volume, even_volume >= _LEAST_EVEN_SHARE and at_even > 0)
 
 
-def mean_supply_frac(market: MarketConfig) -> float:
-    """Midpoint supply that the pools of a market bring to one side, as a share of volume, at average conditions.
+def mean_supply_frac(market: MarketConfig, stock: StockConfig) -> float:
+    """Midpoint supply that the pools of a market bring to one side of a class, as a share of volume, at average
+    conditions.
 
     Every midpoint print has one buyer and one seller, so supply on one side is what can print. Archetypes are dealt
     over fewer slots than there are; the draws of `randomisation` are left out.
     """
-    total = sum(pool.supply_frac for pool in market.dark_pools)
+    total = sum(resolved_supply_frac(pool, stock, market) for pool in market.dark_pools)
     n_pools = len(market.dark_pools)
     return total * (len(market.dark_slots) or n_pools) / n_pools if n_pools else 0.0

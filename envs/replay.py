@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..configs.errors import UserError
-from ..configs.market import N_CURVE_BINS, SESSION_S, MarketConfig
+from ..configs.market import MarketConfig
+from ..configs.session import N_CURVE_BINS, SESSION_S
 from .compiled import compiled
 from .counter_rng import derive, uniform
 from .day_slots import QUOTE_NORMAL, RMS_WINDOW_S, DaySlots, slot_grid

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..configs.market import N_CURVE_BINS, SESSION_S
+from ..configs.session import N_CURVE_BINS, SESSION_S
 from .compiled import compiled, leaf
 from .counter_rng import binomial, derive, log_uniform, normal, uniform
 from .state import CARD_OF_TYPE, Batch, Row

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from ..configs.market import N_CURVE_BINS, SESSION_S
+from ..configs.session import N_CURVE_BINS, SESSION_S
 from .compiled import compiled, leaf
 from .counter_rng import derive, gamma, normal, uniform
 from .episode_draw import (

@@ -11,16 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..configs.errors import UserError
-from ..configs.market import (
-    N_CURVE_BINS,
-    SESSION_S,
-    DarkPoolConfig,
-    LitVenueConfig,
-    MarketConfig,
-    RandomisationConfig,
-    StockConfig,
-)
-from ..configs.pool_knowledge import resolved_kappas
+from ..configs.market import DarkPoolConfig, LitVenueConfig, MarketConfig, RandomisationConfig, StockConfig
+from ..configs.pool_knowledge import resolved_kappas, resolved_supply_frac
+from ..configs.session import N_CURVE_BINS, curves
 from .counter_rng import key_of
 from .settings import SETTINGS, settings_of
 from .state import ORDER_TYPES
@@ -40,8 +33,8 @@ STOCK = np.dtype([
     ("volume_curve", "f8", N_CURVE_BINS), ("spread_curve", "f8", N_CURVE_BINS), ("vol_curve", "f8", N_CURVE_BINS),
     ("log_spread_curve", "f8", N_CURVE_BINS), ("log_vol_curve", "f8", N_CURVE_BINS),
 ])
-ARCHETYPE = np.dtype([
-    ("supply_frac", "f8"), ("life_s", "f8"), ("kappa_slow", "f8"), ("run_share", "f8"), ("informed_frac", "f8"),
+ARCHETYPE = np.dtype([  # what hangs on the class stands in Rules: a post's P&L, a pool's supply and toxicity
+    ("post_flow_frac", "f8"), ("life_s", "f8"), ("kappa_slow", "f8"), ("run_share", "f8"), ("informed_frac", "f8"),
     ("size_beta", "f8"), ("min_quantity_lots", "i8"), ("take_fee_mils", "f8"),
     ("post_fee_mils", "f8"), ("leak_weight", "f8"), ("zero_prob", "f8"), ("adverse_charge_bps", "f8"),
 ])
@@ -75,6 +68,7 @@ class Rules(NamedTuple):
     post_pnl_hs: NDArray[np.float64]  # (S, L)
     dark: NDArray[np.void]  # (A,) ARCHETYPE
     dark_kappa: NDArray[np.float64]  # (S, A, 2) fast and slow toxicity
+    dark_supply_frac: NDArray[np.float64]  # (S, A) contra supply over volume
     size_law: NDArray[np.void]  # SIZE_LAW, shared by all episodes
     lit_law: NDArray[np.int64]  # (S, L) row of size_law
     dark_law: NDArray[np.int64]  # (S, A) row of the lowest size exponent; BETA_STEPS rows where episodes draw it
@@ -125,10 +119,6 @@ def routes_of(config: MarketConfig) -> list[Route]:
     return routes
 
 
-def _bins(curve: tuple[float, ...]) -> NDArray[np.float64]:
-    return np.repeat(np.asarray(curve, float), N_CURVE_BINS // len(curve))
-
-
 def _stock_table(config: MarketConfig) -> NDArray[np.void]:
     table = np.zeros(len(config.stocks), STOCK)
     for row, s in zip(table, config.stocks, strict=True):
@@ -139,10 +129,7 @@ def _stock_table(config: MarketConfig) -> NDArray[np.void]:
         row["half_spread_bps"] = s.spread_bps / 2
         row["tick_usd"], row["fee_cap_mils"] = config.tick_usd(s), config.fee_cap_mils(s)
         row["n_sub"], row["fast_in_slot"] = _sub_steps_here(config, s)
-        volume, spread, vol = _bins(s.volume_curve), _bins(s.spread_curve), _bins(s.vol_curve)
-        row["volume_curve"] = volume / volume.sum()
-        row["spread_curve"] = spread / spread.mean()
-        row["vol_curve"] = vol / np.sqrt((vol**2).mean())
+        row["volume_curve"], row["spread_curve"], row["vol_curve"] = curves(s)
         row["log_spread_curve"], row["log_vol_curve"] = np.log(row["spread_curve"]), np.log(row["vol_curve"])
     table["cum_prob"] = np.cumsum([s.probability for s in config.stocks])
     return table
@@ -153,11 +140,11 @@ def _archetypes(venues: Sequence[LitVenueConfig | DarkPoolConfig]) -> NDArray[np
     for row, v in zip(table, venues, strict=True):
         row["size_beta"] = v.size_beta
         if isinstance(v, LitVenueConfig):
-            row["supply_frac"], row["take_fee_mils"] = v.flow_frac * v.queue_place, v.take_fee_mils
+            row["post_flow_frac"], row["take_fee_mils"] = v.flow_frac * v.queue_place, v.take_fee_mils
             fields: tuple[str, ...] = ("kappa_slow", "run_share", "post_fee_mils")
         else:
             row["take_fee_mils"], row["informed_frac"] = v.fee_mils, v.informed_frac or 0.0
-            fields = ("supply_frac", "life_s", "min_quantity_lots", "leak_weight", "zero_prob", "adverse_charge_bps")
+            fields = ("life_s", "min_quantity_lots", "leak_weight", "zero_prob", "adverse_charge_bps")
         for field in fields:
             row[field] = getattr(v, field)
     return table
@@ -250,6 +237,7 @@ def build_rules(config: MarketConfig) -> Rules:
     drawn = config.randomisation or RandomisationConfig()
     size_law, lit_law, dark_law, informed_law = _size_rows(config, lit, dark, config.lots_of_shares)
     kappas = np.array([[resolved_kappas(p, s) for p in dark] for s in config.stocks], float)
+    supplies = np.array([[resolved_supply_frac(p, s, config) for p in dark] for s in config.stocks], float)
     minutes = sorted(orders.horizon_minutes)
     return Rules(
         settings=settings_of(config, len(lit), len(names), max(_sub_steps_here(config, s)[0] for s in config.stocks)),
@@ -258,6 +246,7 @@ def build_rules(config: MarketConfig) -> Rules:
         post_pnl_hs=np.array([[s.post_pnl_hs.get(v.name, v.post_pnl_hs) for v in lit] for s in config.stocks], float),
         dark=_archetypes(dark),
         dark_kappa=kappas.reshape(len(config.stocks), len(dark), 2),
+        dark_supply_frac=supplies.reshape(len(config.stocks), len(dark)),
         size_law=size_law,
         lit_law=lit_law,
         dark_law=dark_law,
@@ -291,6 +280,6 @@ def max_slots(config: MarketConfig) -> int:
 
 
 __all__ = [
-    "Route", "Rules", "UNLIMITED_SHARES", "SESSION_S", "build_rules", "max_slots", "routes_of",
+    "Route", "Rules", "UNLIMITED_SHARES", "build_rules", "max_slots", "routes_of",
     "venue_names",
 ]  # fmt: skip

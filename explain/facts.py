@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..configs.session import SESSION_S
 from ..envs.controls import MASK_CODES, completing_route, mask_code
 from ..envs.market import Market
 from ..envs.routing_state import RoutingState
 from ..envs.scorecard import FILL_PRIOR, FILL_PRIOR_WEIGHT
 from ..envs.state import CARD_OF_TYPE, CARDS, ORDER_TYPES, PING, POST, TAKE, Batch
-from ..envs.venues import SESSION_S
 
 Body = dict[str, Any]
 

@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import polygamma
 
-from ..configs.market import N_CURVE_BINS, SESSION_S, DarkPoolConfig, MarketConfig, StockConfig
-from ..configs.pool_knowledge import KAPPA_MAX
+from ..configs.market import DarkPoolConfig, MarketConfig, StockConfig
+from ..configs.session import SESSION_S
+from ..configs.supply_law import KAPPA_MAX, size_tail, supply_at
 from .fills import UNKNOWN, Fills
 from .venue_estimates import order_types
 
@@ -101,26 +101,6 @@ def _clock_s(ns: IntArray) -> FloatArray:
     return out
 
 
-def on_curve(values: tuple[float, ...], at_s: FloatArray) -> FloatArray:
-    curve = np.asarray(values, float)
-    return np.asarray(curve[(at_s / SESSION_S * len(curve)).astype(int)], float)
-
-
-def _volume_per_s(stock: StockConfig, at_s: FloatArray) -> FloatArray:
-    curve = np.asarray(stock.volume_curve, float)
-    return stock.adv_shares * on_curve(tuple(curve / curve.sum()), at_s) * len(curve) / SESSION_S
-
-
-def _tail(pool: DarkPoolConfig, stock: StockConfig, lots: IntArray) -> tuple[FloatArray, float]:
-    """(Pr[S >= lots], mean of S) of contra sizes in lots."""
-    most = max(1, round((pool.size_max_lots or 1) * stock.size_scale))
-    k = np.arange(1.0, most + 1.0)
-    weights = k**-pool.size_beta
-    weights /= weights.sum()
-    tail = np.concatenate([[1.0], 1.0 - np.cumsum(weights)])  # tail[j] = Pr[S > j]
-    return np.where(lots - 1 > most, 0.0, tail[np.clip(lots - 1, 0, most)]), float((k * weights).sum())
-
-
 class Exposure(NamedTuple):
     """What the children sent to one pool could meet, one entry each."""
 
@@ -145,37 +125,18 @@ def exposure_of(
     """Exposure of the children chosen by `own`, (n,) of all, to a pool of which life, sizes and minimum are known."""
     lot = market.lots_of_shares
     least = np.maximum(1, np.minimum(np.maximum(1, c.routed[own] // lot), pool.min_quantity_lots))
-    match, mean_lots = _tail(pool, stock, least)
-    age, life, at = c.age_s[own], c.life_s[own], session_s(c.sent_ns[own])
+    age, life = c.age_s[own], c.life_s[own]
     standing = pool.life_s * -np.expm1(-age / pool.life_s)
-    per_s = _volume_per_s(stock, at) / (mean_lots * lot) * match * _elasticity(market, stock, at)
+    supply = supply_at(market, stock, pool, session_s(c.sent_ns[own]), least, market.interval_s)
     # what the contra of a child that filled whole left behind, if it is still there
     before = c.after_full[own] // lot
-    over, reached = _tail(pool, stock, before + least)[0], _tail(pool, stock, np.maximum(1, before))[0]
+    over, reached = (size_tail(pool, stock, lots)[0] for lots in (before + least, np.maximum(1, before)))
     stays = np.exp(-np.where(before > 0, age, 0.0) / pool.life_s)
     left = np.where(before > 0, stays * np.divide(over, reached, out=np.zeros_like(over), where=reached > 0), 0.0)
-    noise = market.noise
-    slot_var = math.log1p(math.expm1(noise.slot_volume_log_sd**2) * 10 / market.interval_s)
-    bin_var = float(polygamma(1, noise.volume_concentration / N_CURVE_BINS))  # of the logarithm of a gamma
-    var = slot_var + bin_var + noise.day_volume_log_sd**2 + noise.supply_log_sd**2
-    loading = (
-        noise.supply_volume_load * noise.supply_log_sd * math.sqrt(slot_var)
-    )  # supply moves with the slot's volume
-    var += 2.0 * loading + (noise.supply_spread_exponent * noise.spread_log_sd) ** 2
-    var += (noise.supply_vol_exponent * noise.vol_log_sd) ** 2
-    per_s *= math.exp(loading)
-    return Exposure(c.child[own], c.sent_ns[own], c.parent[own], c.filled[own] > 0, per_s * standing, per_s * life,
-                     left, _level(market, stock, at), math.sqrt(var))  # fmt: skip
-
-
-def _level(market: MarketConfig, stock: StockConfig, at_s: FloatArray) -> FloatArray:
-    noise = market.noise
-    curve = np.asarray(stock.vol_curve, float)
-    curve = curve / math.sqrt((curve**2).mean())
-    nu, sd = noise.toxicity_vol_exponent, noise.vol_log_sd
-    return on_curve(tuple(curve), at_s) ** nu * math.exp(
-        (0.5 * nu * nu - nu + nu * noise.supply_vol_exponent) * sd * sd
-    )
+    return Exposure(
+        c.child[own], c.sent_ns[own], c.parent[own], c.filled[own] > 0, supply.per_s * standing, supply.per_s * life,
+        left, supply.toxicity_level, supply.log_sd,
+    )  # fmt: skip
 
 
 def fill_chance(met: Exposure, supply: float, kappas: FloatArray) -> FloatArray:
@@ -206,21 +167,7 @@ def kept_tilt(arrivals: FloatArray, sd: FloatArray) -> FloatArray:
     return np.divide(moment, sd * chance, out=np.ones_like(chance), where=chance * sd > 0)
 
 
-def _elasticity(market: MarketConfig, stock: StockConfig, at_s: FloatArray) -> FloatArray:
-    """Mean factor of spread and volatility on supply at the time of day (market model, equation 2)."""
-    noise = market.noise
-    out = np.ones(len(at_s))
-    for curve, power, sd, centre in (
-        (stock.spread_curve, noise.supply_spread_exponent, noise.spread_log_sd, 0.5),
-        (stock.vol_curve, noise.supply_vol_exponent, noise.vol_log_sd, 1.0),
-    ):
-        level = np.asarray(curve, float)
-        level = level / (level.mean() if centre == 0.5 else math.sqrt((level**2).mean()))
-        out *= on_curve(tuple(level), at_s) ** power * math.exp(0.5 * (power * sd) ** 2 - centre * power * sd * sd)
-    return out
-
-
 __all__ = [
     "PING", "POST", "REST", "TAKE", "Children", "Exposure", "children_of", "exposure_of", "fill_chance", "kept_tilt",
-    "on_curve", "session_s",
+    "session_s",
 ]  # fmt: skip

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from ..configs.market import DarkPoolConfig, MarketConfig, StockConfig
-from ..configs.pool_knowledge import KAPPA_MAX, resolved_kappas
+from ..configs.pool_knowledge import resolved_kappas
+from ..configs.supply_law import KAPPA_MAX
 from .fills import UNKNOWN, Fills
 from .pool_exposure import PING, TAKE, Exposure, children_of, exposure_of, fill_chance, kept_tilt
 from .venue_estimates import LEAST_CLUSTERS, LEAST_FILLS, Estimate, clustered_se, order_types
@@ -90,7 +91,7 @@ def fitted_pool(fit: PoolFit, market: MarketConfig, stock: StockConfig, name: st
     pool = base_pool(market, fit.venue)
     changes: dict[str, object] = {"name": name}
     if fit.supply_frac.lo is not None:
-        changes["supply_frac"] = _rounded(max(fit.supply_frac.value or 0.0, 1e-6))
+        changes |= {"supply_frac": _rounded(max(fit.supply_frac.value or 0.0, 1e-6)), "fill_rate": None}
     kappas, _ = _used_kappas((fit.gamma_fast_bps, fit.gamma_slow_bps), pool, market, stock)
     changes |= {"reversion_bps": None, "kappa_fast": _rounded(kappas[0]), "kappa_slow": _rounded(kappas[1])}
     changes["leak_weight"] = _rounded(used_leak(fit, market))

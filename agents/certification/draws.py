@@ -11,8 +11,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ...configs.market import SESSION_S, DarkPoolConfig, LitVenueConfig, MarketConfig, RandomisationConfig
-from ...configs.pool_knowledge import resolved_kappas
+from ...configs.market import DarkPoolConfig, LitVenueConfig, MarketConfig, RandomisationConfig
+from ...configs.pool_knowledge import resolved_kappas, resolved_supply_frac
+from ...configs.session import SESSION_S
 from ...envs.market import Market, stream_key
 from ...envs.state import CARDS, Batch
 from ...envs.venues import BETA_STEPS
@@ -153,9 +154,10 @@ def _lit(laws: DrawLaws, config: MarketConfig, venue: LitVenueConfig, drawn: Rec
 
 def _pool(laws: DrawLaws, config: MarketConfig, pool: DarkPoolConfig, drawn: Records, ep: Records) -> None:
     r, name = config.randomisation, pool.name
-    if pool.supply_frac > 0.0:
+    supply = np.array([resolved_supply_frac(pool, s, config) for s in config.stocks])[ep["stock"]]
+    if (supply > 0.0).all():
         bounds = r.supply_factor if r is not None else (1.0, 1.0)
-        laws.ranged(f"{name}, supply", drawn["supply_frac"] / pool.supply_frac, bounds, log=True)
+        laws.ranged(f"{name}, supply", drawn["supply_frac"] / supply, bounds, log=True)
     else:
         laws.equal(f"{name}, supply", drawn["supply_frac"], 0.0)
     laws.equal(f"{name}, life", drawn["life_s"], pool.life_s)

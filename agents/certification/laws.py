@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from ...configs.market import SESSION_S, MarketConfig
+from ...configs.market import MarketConfig
+from ...configs.session import SESSION_S
 from ...envs.market import Market, stream_key
 from ..router import LitVwap
 from .check import (

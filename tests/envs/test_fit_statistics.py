@@ -195,7 +195,8 @@ def test_a_tape_in_cents_shows_midpoints_at_even_spreads_only() -> None:
     got = midpoint_share([day(**quotes, trade_quote_row=rows, trade_hidden=off, trade_price_e4=np.full(6, 1_000_100))])
     assert got.seen_frac == pytest.approx(1 / 6)  # the print at the odd spread cannot be seen
     assert got.even_spread_frac == pytest.approx(1 / 3) and got.even_volume_frac == pytest.approx(0.5)
-    assert mean_supply_frac(load_market("base")) == pytest.approx(0.04 * 4 / 5)
+    base = load_market("base")
+    assert mean_supply_frac(base, base.stocks[0]) == pytest.approx(0.04 * 4 / 5)
 
 
 # The whole -----------------------------------------------------------------------------------------------------------

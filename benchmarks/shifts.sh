@@ -12,5 +12,7 @@ for market in benchmarks/shifts/*.yaml ibm_2013 aapl_2012 bac_2013 amzn_2012 aig
     --market "$market" --episodes "${EPISODES:-1000}" --seed 7000 --out "$out/shift-$name"
   folders+=("$out/shift-$name")
 done
-python benchmarks/scenarios_table.py "Other pools, other mechanisms, other names" benchmarks/shifts.sh "${folders[@]}" \
-  >benchmarks/shifts.md
+{
+  python benchmarks/scenarios_table.py "Other pools, other mechanisms, other names" benchmarks/shifts.sh "${folders[@]}"
+  cat benchmarks/shifts_notes.md
+} >benchmarks/shifts.md

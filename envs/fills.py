@@ -9,7 +9,7 @@ import math
 
 from .compiled import leaf
 from .counter_rng import derive, exponential, first_gap, normal, uniform
-from .scorecard import KAPPA_CAP
+from .scorecard import KAPPA_CAP, normal_cdf
 from .state import Row
 from .venues import GUIDE, UNLIMITED_SHARES
 
@@ -67,11 +67,6 @@ def matched(leaves: int, contra: int, min_quantity: int) -> int:
     """Shares of one match: nothing unless it reaches min(minimum quantity, own leaves)."""
     print_shares = min(leaves, contra)
     return print_shares if print_shares >= min(min_quantity, leaves) else 0
-
-
-@leaf
-def normal_cdf(z: float) -> float:
-    return 0.5 * math.erfc(-z / math.sqrt(2.0))
 
 
 @leaf

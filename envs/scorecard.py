@@ -55,6 +55,49 @@ def typical_child_lots(rules: Rules, ep: Row) -> int:
     return max(1, int(0.5 * ep.shares / ep.n_slots / settings.lot_shares))
 
 
+@leaf
+def normal_cdf(z: float) -> float:
+    return 0.5 * math.erfc(-z / math.sqrt(2.0))
+
+
+@leaf
+def queue_passed(settings: Row, ven: Row) -> tuple[float, float]:
+    """(chance, mean slow alpha in standard deviations where it happens) of an exponential outflow, tilted by the slow
+    alpha, that is more than the shares ahead of a one-shot post (market model, 3)."""
+    if settings.outflow_mean_shares <= 0.0:
+        return 0.0, 0.0
+    ahead, kappa = settings.queue_shares / settings.outflow_mean_shares, ven.kappa_slow
+    chance, moment = 0.0, 0.0
+    for i in range(_NODES.shape[0]):
+        passed = _WEIGHTS[i] * math.exp(-ahead * math.exp(kappa * _NODES[i] + 0.5 * kappa * kappa))
+        chance += passed
+        moment += passed * _NODES[i]
+    return chance, moment / max(chance, 1e-300)
+
+
+@compiled
+def one_shot_chance(rules: Rules, ep: Row, ven: Row) -> float:
+    """That a one-shot pool has a contra order, and one that reaches the minimum quantity."""
+    lots = typical_child_lots(rules, ep)
+    least = max(1, min(lots, int(ven.min_quantity_shares / rules.settings[0].lot_shares)))
+    return (1.0 - ven.zero_prob) * size_tail(rules.size_law[ven.size_law], least)
+
+
+@compiled
+def probit_markout(chance: float, correlation: float) -> float:
+    """E[A given a fill] in standard deviations, for a buy: -r phi(q) / p with Phi(q) = p (market model, 2.1)."""
+    if chance <= 0.0 or chance >= 1.0:
+        return 0.0
+    low, high = -12.0, 12.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        if normal_cdf(middle) < chance:
+            low = middle
+        else:
+            high = middle
+    return -correlation * math.exp(-0.5 * low * low) / math.sqrt(2.0 * math.pi) / chance
+
+
 @compiled
 def expected_fill_rate(rules: Rules, b: Batch, e: int, v: int, card: int) -> float:
     """Share of 10 s child orders with a fill over many orders like this one, sent in every slot, at the order's
@@ -70,7 +113,7 @@ def expected_fill_rate(rules: Rules, b: Batch, e: int, v: int, card: int) -> flo
     settings = rules.settings[0]
     ep, ven, dt = b.episode[e], b.venue[e, v], settings.interval_s
     if settings.one_shot:
-        return 1.0 - ven.zero_prob
+        return queue_passed(settings, ven)[0] if card == 2 else one_shot_chance(rules, ep, ven)
     rate = ven.supply_frac * ep.expected_volume / (ep.n_slots * dt) / ven.mean_size_shares
     bins = max(1.0, ep.n_slots * dt * N_CURVE_BINS / SESSION_S)
     in_bin = settings.volume_concentration * ep.expected_volume / ep.adv_shares / bins  # 1 / relative variance
@@ -107,13 +150,20 @@ def expected_fill_rate(rules: Rules, b: Batch, e: int, v: int, card: int) -> flo
 @compiled
 def expected_markout_bps(rules: Rules, b: Batch, e: int, v: int, card: int, horizon_s: float) -> float:
     """Law (3) (market model): - = adverse. For a post the mid's move alone: -Gamma. With two contra types a minimum
-    quantity thins the informed one: pi(m) kappa_informed."""
+    quantity thins the informed one: pi(m) kappa_informed. One-shot pools have the probit law, their posts the queue's.
+    """
     settings = rules.settings[0]
     ep, ven = b.episode[e], b.venue[e, v]
     if settings.expected_accounting:
         return -ven.adverse_charge_bps
     fast_frac = -math.expm1(-horizon_s / ep.tau_fast_s)
-    slow = ven.kappa_slow * ep.sigma_slow_bps * -math.expm1(-horizon_s / ep.tau_slow_s)
+    slow_frac = -math.expm1(-horizon_s / ep.tau_slow_s)
+    if settings.one_shot:
+        if card == 2:
+            return queue_passed(settings, ven)[1] * ep.sigma_slow_bps * slow_frac
+        drop = probit_markout(one_shot_chance(rules, ep, ven), settings.probit_correlation)
+        return drop * ep.sigma_fast_bps * fast_frac
+    slow = ven.kappa_slow * ep.sigma_slow_bps * slow_frac
     if card == 2:
         return -(ven.gamma_run_bps + ven.gamma_fast_bps + slow)
     fast = ven.kappa_fast * ep.sigma_fast_bps * fast_frac

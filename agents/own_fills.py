@@ -75,12 +75,12 @@ def add_own_fills(path: Path, out: Path, *, base: str, fitted: Path | None, symb
     names = _names(fits, market)
     pools = {fit.venue: fitted_pool(fit, market, stock, names[fit.venue]) for fit in fits}
     text = _market_text(path, fills, fits, pools, stock, base, out, fitted)
+    _check(text, out)
     table = [
         *_venue_rows(venue_estimates(fills)),
         *(row for fit in fits for row in _pool_rows(fit, pools[fit.venue], stock, market)),
     ]
     files = (out, out.with_name(f"{out.stem}_fit.csv"))
-    _check(text, out)
     before = files[1].read_text() if fitted is not None else ",".join(_CSV) + "\n"
     write_whole({out: text, files[1]: before + _csv(table)})
     return OwnFills(table, load_market(str(out)), stock.name, fills.warnings, files)

@@ -18,6 +18,9 @@ from .session import N_CURVE_BINS, SESSION_S, VOLUME_BIN_S
 Frac = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
+Exponent = Annotated[float, Field(ge=-80.0, le=80.0)]  # of a power law over up to 1,024 lots
+RestSeconds = Annotated[float, Field(gt=0.0, le=VOLUME_BIN_S)]
+LogSd = Annotated[float, Field(ge=0.0, le=5.0)]
 Range = tuple[float, float]
 
 # Thirteen half-hours of the continuous session; relative curves are normalised where they are used.
@@ -96,7 +99,7 @@ class LitVenueConfig(Model):
     post_pnl_hs: float = 0.0  # P&L of a post at 10 s, in half spreads
     run_share: Frac = 0.2  # part of the adverse selection that is the price running away
     kappa_slow: NonNegative = 0.1
-    size_beta: float = 2.2
+    size_beta: Exponent = 2.2
     size_max_lots: Annotated[int, Field(gt=0)] = 50
     take_fee_mils: float = 0.0
     post_fee_mils: float = 0.0
@@ -111,7 +114,7 @@ class DarkPoolConfig(Model):
     life_s: Positive = 30.0
     kappa_fast: Annotated[float, Field(ge=0, le=2.5)] = 0.0
     kappa_slow: Annotated[float, Field(ge=0, le=2.5)] = 0.0
-    size_beta: float = 1.0
+    size_beta: Exponent = 1.0
     size_max_lots: Annotated[int, Field(gt=0)] | None = 50  # null: unlimited (one-shot arrivals only)
     # min_quantity_lots and leak_weight (below) hold where the market's randomisation is null; with it every order draws
     # both anew from randomisation.min_quantity_lots, .leak_zero_prob and .leak_weight, and the pool's own are not read
@@ -120,12 +123,12 @@ class DarkPoolConfig(Model):
     leak_weight: NonNegative = 0.0
     # what a desk knows instead of the kappas: markouts in bps at horizons in seconds, e.g. {10: -0.35, 300: -0.80}
     reversion_bps: dict[Positive, Annotated[float, Field(le=0.0)]] | None = None
-    # ... instead of supply_frac: share of child orders resting so many seconds that fill at all, e.g. {60: 0.2}
-    fill_rate: dict[Annotated[float, Field(gt=0, le=VOLUME_BIN_S)], Annotated[float, Field(gt=0, lt=1)]] | None = None
+    # ... instead of supply_frac: share of orders, sent there and resting so many seconds, that fill, such as {60: 0.2}
+    fill_rate: dict[RestSeconds, Annotated[float, Field(ge=1e-6, lt=1)]] | None = None
     # two contra types (market model, 2.2): this share of orders is informed, with the pool's toxicity over this share
     # and sizes k^-informed_size_beta; the rest has none, and sizes k^-size_beta. null: one type
     informed_frac: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-    informed_size_beta: float = 3.0
+    informed_size_beta: Exponent = 3.0
     # problems with a known optimum:
     zero_prob: Frac = 0.0  # no contra order in a slot; oracle.one_shot_arrivals only, Poisson has zeros of its own
     adverse_charge_bps: float = 0.0  # a dark share; oracle.expected_accounting only
@@ -134,9 +137,14 @@ class DarkPoolConfig(Model):
     def _one_description_of_supply(self) -> DarkPoolConfig:
         if self.fill_rate is not None:
             if self.supply_frac:
-                raise ValueError(f"pool {self.name!r} states both fill_rate and supply_frac; give one of them")
+                raise ValueError(
+                    f"pool {self.name!r} states both fill_rate and supply_frac; give one of them "
+                    "(a supply_frac of 0 is none)"
+                )
             if not self.fill_rate:
                 raise ValueError(f"pool {self.name!r}: fill_rate is empty; give a rest in seconds, such as {{60: 0.2}}")
+            if "rest" not in self.order_types:
+                raise ValueError(f"pool {self.name!r}: fill_rate is of resting orders, but order_types has no rest")
         return self
 
     @model_validator(mode="after")
@@ -232,13 +240,13 @@ class NoiseConfig(Model):
     """Noise of volume, spread, volatility and dark supply around their curves."""
 
     volume_concentration: Positive = 250.0
-    slot_volume_log_sd: NonNegative = 0.8
-    day_volume_log_sd: NonNegative = 0.4
-    spread_log_sd: NonNegative = 0.2
+    slot_volume_log_sd: LogSd = 0.8
+    day_volume_log_sd: LogSd = 0.4
+    spread_log_sd: LogSd = 0.2
     spread_persistence_300s: Frac = 0.6
-    vol_log_sd: NonNegative = 0.4
+    vol_log_sd: LogSd = 0.4
     vol_persistence_300s: Frac = 0.9
-    supply_log_sd: NonNegative = 0.5
+    supply_log_sd: LogSd = 0.5
     supply_persistence_300s: Frac = 0.3
     supply_volume_load: Frac = 0.33
     toxicity_vol_exponent: NonNegative = 1.0
@@ -408,19 +416,6 @@ class MarketConfig(Model):
         return self
 
     @model_validator(mode="after")
-    def _pools_are_as_described(self) -> MarketConfig:
-        for pool in self.dark_pools:
-            if pool.fill_rate is not None and self.oracle.one_shot_arrivals:
-                raise ValueError(
-                    f"pool {pool.name!r}: fill_rate describes Poisson arrivals; with oracle.one_shot_arrivals state "
-                    "zero_prob instead"
-                )
-            for stock in self.stocks:
-                resolved_kappas(pool, stock)
-                resolved_supply_frac(pool, stock, self)
-        return self
-
-    @model_validator(mode="after")
     def _names_are_distinct(self) -> MarketConfig:
         names = [v.name for v in self.lit_venues] + list(self.dark_slots or (p.name for p in self.dark_pools))
         if len(set(names)) < len(names):
@@ -480,4 +475,19 @@ class MarketConfig(Model):
             raise ValueError(
                 f"pool {bad[0]!r} has no size_max_lots, which only one-shot arrivals allow; state a number of lots"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _pools_are_as_described(self) -> MarketConfig:
+        """Last: it computes with all else."""
+        fixed = "oracle.one_shot_arrivals" if self.oracle.one_shot_arrivals else "oracle.slot_volumes"
+        for pool in self.dark_pools:
+            if pool.fill_rate is not None and (self.oracle.one_shot_arrivals or self.oracle.slot_volumes):
+                raise ValueError(
+                    f"pool {pool.name!r}: fill_rate describes Poisson arrivals of the market's own volumes, and "
+                    f"{fixed} replaces them; state zero_prob or supply_frac instead"
+                )
+            for stock in self.stocks:
+                resolved_kappas(pool, stock)
+                resolved_supply_frac(pool, stock, self)
         return self

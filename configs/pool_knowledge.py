@@ -78,12 +78,12 @@ def resolved_supply_frac(pool: DarkPoolConfig, stock: StockConfig, market: Marke
     """
     if pool.fill_rate is None:
         return pool.supply_frac
-    slow = resolved_kappas(pool, stock)[1]
+    kappas = resolved_kappas(pool, stock)
     seconds = sorted(pool.fill_rate)
     stated = np.array([pool.fill_rate[s] for s in seconds])
 
     def residual(log_supply: float) -> NDArray[np.float64]:
-        rates = [rest_fill_rate(market, stock, pool, float(np.exp(log_supply)), slow, s) for s in seconds]
+        rates = [rest_fill_rate(market, stock, pool, float(np.exp(log_supply)), kappas, s) for s in seconds]
         return np.asarray(np.array(rates) - stated, float)
 
     if (most := residual(0.0)).sum() < 0:
@@ -92,7 +92,7 @@ def resolved_supply_frac(pool: DarkPoolConfig, stock: StockConfig, market: Marke
             f"fill_rate of pool {pool.name!r} asks for more contra orders than class {stock.name!r} trades: were all "
             f"of its volume in the pool, {most[worst] + stated[worst]:.3f} of the orders resting {seconds[worst]:g} s "
             f"would fill, not {stated[worst]:g}. Lower the rate, state it for a longer rest, or lower "
-            "min_quantity_lots."
+            f"{'min_quantity_lots' if market.randomisation is None else 'randomisation.min_quantity_lots'}."
         )
     at = brentq(lambda x: float(residual(x).sum()), -40.0, 0.0, xtol=1e-10)
     off = residual(at)

@@ -22,6 +22,8 @@ IntArray = NDArray[np.int64]
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(31)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 KAPPA_MAX = 2.5  # a toxicity beyond would have its fills come from a few extreme moments
+_LAGS, _LAG_WEIGHTS = np.polynomial.legendre.leggauss(16)
+_LAGS, _LAG_WEIGHTS = 0.5 * (_LAGS + 1.0), 0.5 * _LAG_WEIGHTS  # on (0, 1)
 _SLOT_S = 10.0  # the slot that `noise.slot_volume_log_sd` is stated for
 
 
@@ -49,7 +51,7 @@ def supply_at(
     var = noise.day_volume_log_sd**2 + float(polygamma(1, noise.volume_concentration / N_CURVE_BINS))  # of a log gamma
     var += _slot_noise_var(market, slot_sd, loaded, max(1, round(over_s / market.interval_s)))
     per_s = stock.adv_shares * volume[place] * N_CURVE_BINS / SESSION_S / (mean_lots * market.lots_of_shares) * match
-    per_s *= math.exp(loaded * slot_sd)
+    per_s *= math.exp(loaded * slot_sd * (1.0 - 1.0 / _slots_of_bin(market)))  # a bin's volume is given
     for level, power, sd, centre in (
         (spread, noise.supply_spread_exponent, noise.spread_log_sd, 0.5),  # mean 1
         (vol, noise.supply_vol_exponent, noise.vol_log_sd, 1.0),  # root mean square 1
@@ -61,11 +63,15 @@ def supply_at(
     return Supply(per_s, vol[place] ** nu * of_noise, math.sqrt(var))
 
 
+def _slots_of_bin(market: MarketConfig) -> float:
+    return max(1.0, VOLUME_BIN_S / market.interval_s)
+
+
 def _slot_noise_var(market: MarketConfig, slot_sd: float, loaded: float, n: int) -> float:
     """Of the logarithm of supply over `n` slots: volume's own noise, fresh in every slot but for the sum over its
     five-minute bin, which is given, and the slow part of the pools' common factor."""
     noise = market.noise
-    of_bin = max(1.0, VOLUME_BIN_S / market.interval_s)
+    of_bin = _slots_of_bin(market)
     fresh = math.expm1((slot_sd + loaded) ** 2)
     fresh = fresh / n - (fresh - math.expm1(loaded**2)) / max(n, of_bin)
     lags = np.arange(1, n)
@@ -91,24 +97,42 @@ def _tail_of_type(pool: DarkPoolConfig, stock: StockConfig, beta: float, lots: I
 
 
 def rest_fill_rate(
-    market: MarketConfig, stock: StockConfig, pool: DarkPoolConfig, supply_frac: float, kappa_slow: float,
+    market: MarketConfig, stock: StockConfig, pool: DarkPoolConfig, supply_frac: float, kappas: tuple[float, float],
     resting_s: float,
 ) -> float:  # fmt: skip
-    """Share of child orders, resting `resting_s` each at times spread over the day, that a fresh contra order meets.
+    """Share of child orders, sent to a pool not visited lately and resting there `resting_s`, that fill at all.
 
-    Children are no smaller than the pool's minimum quantity. The fast alpha averages out in a rest; the slow one tilts.
+    They come at times spread over the day, meet what stands there and what comes, and are no smaller than the minimum
+    quantity: the pool's own, or in a randomised market each of those that episodes draw. `kappas`: fast and slow.
     """
+    drawn = market.randomisation
+    minima = (pool.min_quantity_lots,) if drawn is None else drawn.min_quantity_lots
+    return float(np.mean([_filled(market, stock, pool, supply_frac, kappas, resting_s, m) for m in minima]))
+
+
+def _filled(
+    market: MarketConfig, stock: StockConfig, pool: DarkPoolConfig, supply_frac: float, kappas: tuple[float, float],
+    resting_s: float, minimum_lots: int,
+) -> float:  # fmt: skip
+    """`rest_fill_rate` at one minimum quantity."""
     at_s = (np.arange(N_CURVE_BINS) + 0.5) * SESSION_S / N_CURVE_BINS
-    least = np.full(N_CURVE_BINS, max(1, pool.min_quantity_lots))
+    least = np.full(N_CURVE_BINS, max(1, minimum_lots))
     met = supply_at(market, stock, pool, at_s, least, resting_s)
-    p, tilted = 1.0, np.ones(N_CURVE_BINS)
+    p, tilted = 1.0, 1.0
     if pool.informed_frac is not None:  # of the orders that reach the minimum, only these are tilted
         p = pool.informed_frac
         reach, _ = size_tail(pool, stock, least)
         informed, _ = _tail_of_type(pool, stock, pool.informed_size_beta, least)
-        tilted = np.divide(p * informed, reach, out=tilted, where=reach > 0)
-    kappa = np.minimum(kappa_slow / p * met.toxicity_level, KAPPA_MAX)
-    tilt_var = np.log1p(tilted**2 * np.expm1(kappa**2))
-    sd = np.sqrt(met.log_sd**2 + tilt_var)[:, None]
-    arrivals = supply_frac * met.per_s[:, None] * resting_s * np.exp(sd * _NODES - 0.5 * sd * sd)
-    return float((-np.expm1(-arrivals) @ _WEIGHTS).mean())
+        tilted = float(p * informed[0] / reach[0]) if reach[0] > 0 else 0.0
+    fast, slow = (np.minimum(kappa / p * met.toxicity_level, KAPPA_MAX)[:, None] for kappa in kappas)
+    # While it rests the slow alpha moves on, and the fast one averages out but where slots are too short to hold it:
+    # relative variance of the mean tilt over lags, (bins,) from (bins, lags).
+    log_tilt = slow**2 * np.exp(-_LAGS * resting_s / stock.tau_slow_s)
+    if market.interval_s < 5 * stock.tau_fast_s:
+        log_tilt = log_tilt + fast**2 * np.exp(-_LAGS * resting_s / stock.tau_fast_s)
+    var = met.log_sd**2 + np.log1p(tilted**2 * (np.expm1(log_tilt) @ (2.0 * (1.0 - _LAGS) * _LAG_WEIGHTS)))
+    sd = np.sqrt(var)[:, None, None]
+    standing_s = pool.life_s * (1.0 - tilted + tilted * np.exp(fast * _NODES - 0.5 * fast**2))  # (bins, fast nodes)
+    arrivals = (supply_frac * met.per_s[:, None] * (standing_s + resting_s))[:, :, None]
+    chance = -np.expm1(-arrivals * np.exp(sd * _NODES - 0.5 * sd * sd)) @ _WEIGHTS @ _WEIGHTS
+    return float(chance.mean())

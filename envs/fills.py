@@ -73,8 +73,8 @@ def matched(leaves: int, contra: int, min_quantity: int) -> int:
 def one_shot_uniform(settings: Row, ep: Row, ven: Row, row: Row, n: int) -> float:
     """The uniform of a one-shot pool; above zero_prob it fills.
 
-    u = 1 - Phi(Z), corr(Z, alpha) = r for a buy (probit variant, market model 2.1), and the pools' own parts of Z share
-    a factor with correlation `fill_copula` (2.4). Without either it is a plain draw.
+    u = 1 - Phi(Z), corr(Z, alpha) = r for a buy (probit variant, market model 2.5), and the pools' own parts of Z share
+    a factor with correlation `fill_copula`. Without either it is a plain draw.
     """
     key = derive(ven.key, _ONE_SHOT)
     r, c = settings.probit_correlation, settings.fill_copula

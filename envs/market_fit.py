@@ -215,7 +215,10 @@ def _pools(
     c: CalibratedClass, stock: StockConfig, noise: NoiseConfig, base: MarketConfig
 ) -> tuple[tuple[DarkPoolConfig, ...], str]:
     """The base's pools, their supply scaled to the midpoint share of volume where the days show it."""
-    supply = mean_supply_frac(base, stock)
+    try:
+        supply = mean_supply_frac(base, stock)
+    except ValueError as error:  # a pool described by what a class like this cannot have
+        raise UserError(f"the base market's pools do not fit the measured class: {error}") from error
     if not c.midpoint.identified or supply <= 0:
         why = f"midpoint prints show at even spreads only, {c.midpoint.even_volume_frac:.1%} of volume here"
         return base.dark_pools, f"{ASSUMED} ({why})" if c.source == "taq" else ASSUMED

@@ -63,7 +63,7 @@ def normal_cdf(z: float) -> float:
 @leaf
 def queue_passed(settings: Row, ven: Row) -> tuple[float, float]:
     """(chance, mean slow alpha in standard deviations where it happens) of an exponential outflow, tilted by the slow
-    alpha, that is more than the shares ahead of a one-shot post (market model, 3)."""
+    alpha, that is more than the shares ahead of a one-shot post (market model, 2.5)."""
     if settings.outflow_mean_shares <= 0.0:
         return 0.0, 0.0
     ahead, kappa = settings.queue_shares / settings.outflow_mean_shares, ven.kappa_slow
@@ -85,7 +85,7 @@ def one_shot_chance(rules: Rules, ep: Row, ven: Row) -> float:
 
 @compiled
 def probit_markout(chance: float, correlation: float) -> float:
-    """E[A given a fill] in standard deviations, for a buy: -r phi(q) / p with Phi(q) = p (market model, 2.1)."""
+    """E[A given a fill] in standard deviations, for a buy: -r phi(q) / p with Phi(q) = p (market model, 2.5)."""
     if chance <= 0.0 or chance >= 1.0:
         return 0.0
     low, high = -12.0, 12.0
@@ -160,7 +160,9 @@ def expected_markout_bps(rules: Rules, b: Batch, e: int, v: int, card: int, hori
     slow_frac = -math.expm1(-horizon_s / ep.tau_slow_s)
     if settings.one_shot:
         if card == 2:
-            return queue_passed(settings, ven)[1] * ep.sigma_slow_bps * slow_frac
+            since_print_s = horizon_s + settings.interval_s  # it prints at the slot's first mid, known at its end
+            whole = -math.expm1(-since_print_s / ep.tau_slow_s)
+            return queue_passed(settings, ven)[1] * ep.sigma_slow_bps * whole
         drop = probit_markout(one_shot_chance(rules, ep, ven), settings.probit_correlation)
         return drop * ep.sigma_fast_bps * fast_frac
     slow = ven.kappa_slow * ep.sigma_slow_bps * slow_frac

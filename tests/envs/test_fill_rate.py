@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from glasspool.agents.certification.check import FixedWeights, play
+from glasspool.agents.certification.check import play
 from glasspool.agents.certification.draws import draws
 from glasspool.agents.jobs import _bar
+from glasspool.configs.errors import UserError
 from glasspool.configs.pool_knowledge import notes, resolved_supply_frac
 from glasspool.configs.supply_law import rest_fill_rate
 from glasspool.envs.market import Market
@@ -20,45 +21,76 @@ from glasspool.envs.market_fit import _pools
 from glasspool.envs.state import Batch
 
 MarketWith = Callable[..., Market]
+Floats = NDArray[np.float64]
 FREE = {"max_routes": 20, "weight_cut": 0.0, "max_child_shares": 10**9, "max_dark_frac": 1.0,
         "toxicity_limit_hs": -99.0}  # fmt: skip
 DESK = {"name": "DESK", "fill_rate": {60: 0.2}}
 
 
-def met_in_slots(market: Market, n: int, seed: int) -> NDArray[np.bool_]:
-    """(n, slots) whether a rest that nothing completes is met; without the last slot, in which the order is ended."""
+class Pausing:
+    """Rests for `rest` slots what nothing completes, then leaves the pool alone for ten lives of a contra order."""
+
+    name = "pausing"
+
+    def __init__(self, rest: int, pause: int) -> None:
+        self.rest, self.period = rest, rest + pause
+
+    def propose(self, market: Market, b: Batch, obs: Floats, work: Floats, weights: Floats) -> None:
+        weights[:] = [float(r.name == "DESK:rest") for r in market.routes]
+        work[:] = np.where(b.order["slot"] % self.period < self.rest, 10**8, 0)
+
+
+def filled_rests(market: Market, seconds: int, n: int) -> Floats:
+    """(n,) share of a day's rests of so many seconds that fill at all; the day's last, cut short, left out."""
+    slot_s = int(market.config.interval_s)
+    router = Pausing(seconds // slot_s, round(10 * market.config.dark_pools[0].life_s) // slot_s)
     at = [r.name for r in market.routes].index("DESK:rest")
     met: list[NDArray[np.bool_]] = []
-
-    def record(b: Batch) -> None:
-        met.append(b.fill_shares[:, at].sum(1) > 0)
-
-    play(market, FixedWeights({"DESK:rest": 1.0}, work_shares=10**8), n, seed, record, shares=10**9)
-    return np.stack(met[:-1], 1)
+    play(market, router, n, 1, lambda b: met.append(b.fill_shares[:, at].sum(1) > 0), shares=10**9)
+    days = np.stack(met, 1)
+    days = days[:, : (days.shape[1] - 1) // router.period * router.period].reshape(n, -1, router.period)
+    return np.asarray(days[:, :, : router.rest].any(2).mean(1), float)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "rate", "pool"),
-    [(10, 0.05, {}), (60, 0.2, {"kappa_slow": 0.25, "size_beta": 1.6}),
-     (60, 0.3, {"min_quantity_lots": 10, "size_beta": 1.2}),
-     (60, 0.2, {"informed_frac": 0.5, "kappa_slow": 0.6, "min_quantity_lots": 3}),
-     (60, 0.2, {"informed_frac": 0.5, "kappa_slow": 0.6}), (300, 0.5, {"kappa_slow": 0.1})],
+    ("seconds", "rate", "pool", "interval_s"),
+    [(10, 0.05, {}, 10), (60, 0.2, {"kappa_fast": 1.9, "kappa_slow": 0.25, "size_beta": 1.6}, 10),
+     (60, 0.3, {"min_quantity_lots": 10, "size_beta": 1.2, "life_s": 60}, 10),
+     (60, 0.2, {"informed_frac": 0.5, "kappa_fast": 1.0, "kappa_slow": 0.6, "min_quantity_lots": 3}, 10),
+     (60, 0.2, {"informed_frac": 0.5, "kappa_slow": 0.6}, 10), (300, 0.5, {"kappa_slow": 1.0}, 10),
+     (300, 0.2, {"kappa_slow": 0.4}, 300), (10, 0.1, {"kappa_fast": 0.5}, 1)],
 )  # fmt: skip
-def test_orders_resting_so_long_fill_as_often_as_stated(
-    market_with: MarketWith, plain: dict[str, Any], seconds: int, rate: float, pool: dict[str, float]
+def test_orders_sent_to_rest_so_long_fill_as_often_as_stated(
+    market_with: MarketWith, plain: dict[str, Any], seconds: int, rate: float, pool: dict[str, float], interval_s: int
 ) -> None:
-    """Whole days of rests, cut into the stated durations; 4 standard errors clustered by day, each below 3 % of the
-    rate. Six tests, false alarm 4 in 10,000. A law without the volume's own noise is 8 % off at 60 s."""
+    """4 standard errors clustered by day, each below 4 % of the rate. Eight tests, false alarm 5 in 10,000.
+    At slots of 1 s and kappa_fast 1.9 the law is 11 % off (docs/market_model.md)."""
     market = market_with(
-        plain, {"orders": {"horizon_minutes": {390.0: 1.0}}, "controls": FREE},
+        plain, {"orders": {"horizon_minutes": {390.0: 1.0}}, "controls": FREE, "interval_s": interval_s},
         {"dark_pools": [{"name": "DESK", "fill_rate": {seconds: rate}, **pool}]},
     )  # fmt: skip
-    met, slots = met_in_slots(market, 300, 1), seconds // 10
-    met = met[:, : met.shape[1] // slots * slots]
-    filled = met.reshape(len(met), -1, slots).any(2).mean(1)
+    filled = filled_rests(market, seconds, 150 if interval_s == 1 else 500)
     error = filled.std() / np.sqrt(len(filled))
-    assert error < 0.03 * rate
+    assert error < 0.04 * rate
     assert abs(filled.mean() - rate) < 4 * error
+
+
+def test_a_randomised_market_counts_the_minima_that_its_episodes_draw(
+    market_with: MarketWith, plain: dict[str, Any]
+) -> None:
+    """The pool's own minimum is not read there; the stated rate is the mean over the drawn ones."""
+    drawn = {"supply_factor": (1.0, 1.0), "independent_toxicity_prob": 0.0, "size_beta_jitter": 0.0, "regime_prob": 0.0,
+             "spread_log_sd": 0.0, "vol_log_sd": 0.0, "min_quantity_lots": [0, 10]}  # fmt: skip
+    changes = {"orders": {"horizon_minutes": {390.0: 1.0}}, "controls": FREE}
+    markets = [
+        market_with({**plain, "randomisation": drawn}, changes, {"dark_pools": [{**DESK, "min_quantity_lots": lots}]})
+        for lots in (0, 50)
+    ]
+    assert (markets[0].rules.dark_supply_frac == markets[1].rules.dark_supply_frac).all()
+    filled = filled_rests(markets[0], 60, 500)
+    error = filled.std() / np.sqrt(len(filled))
+    assert error < 0.04 * 0.2
+    assert abs(filled.mean() - 0.2) < 4 * error
 
 
 def test_every_class_gets_the_supply_that_its_fill_rate_asks(
@@ -71,7 +103,8 @@ def test_every_class_gets_the_supply_that_its_fill_rate_asks(
     assert supplies[0] < supplies[1] < supplies[2]
     assert market.rules.dark_supply_frac[:, 0].tolist() == supplies
     for stock, supply in zip(config.stocks, supplies, strict=True):
-        assert rest_fill_rate(config, stock, config.dark_pools[0], supply, 0.0, 60.0) == pytest.approx(0.2, abs=1e-8)
+        again = rest_fill_rate(config, stock, config.dark_pools[0], supply, (0.0, 0.0), 60.0)
+        assert again == pytest.approx(0.2, abs=1e-8)
     told = notes(config)
     assert [f"class {s.name!r}: fill_rate means supply_frac" in t for s, t in zip(config.stocks, told, strict=True)]
     assert all(line.passed for line in draws(config, 3_000, 1))
@@ -88,10 +121,29 @@ def test_the_supply_of_a_fill_rate_is_the_one_it_came_from(market_with: MarketWi
     """Rates of three durations that one supply gives are met by that supply."""
     known = market_with(plain).config
     stock, pool = known.stocks[0], known.dark_pools[2]
-    rates = {s: rest_fill_rate(known, stock, pool, pool.supply_frac, pool.kappa_slow, s) for s in (10.0, 60.0, 240.0)}
+    kappas = (pool.kappa_fast, pool.kappa_slow)
+    rates = {s: rest_fill_rate(known, stock, pool, pool.supply_frac, kappas, s) for s in (10.0, 60.0, 240.0)}
     assert sorted(rates.values()) == list(rates.values())
     described = pool.model_copy(update={"supply_frac": 0.0, "fill_rate": rates})
     assert resolved_supply_frac(described, stock, known) == pytest.approx(pool.supply_frac, rel=1e-6)
+
+
+class Measured:
+    """What `_pools` reads of a calibrated class."""
+
+    source = "taq"
+
+    class midpoint:
+        identified, even_spread_frac = True, 0.02
+
+
+def test_a_base_that_a_measured_class_cannot_have_is_refused_in_words(
+    base_data: dict[str, Any], market_with: MarketWith
+) -> None:
+    base = market_with({"dark_pools": [DESK, *base_data["dark_pools"][1:]]}).config
+    tiny = base.stocks[0].model_copy(update={"adv_shares": 20_000})
+    with pytest.raises(UserError, match="base market's pools do not fit the measured class: fill_rate of pool 'DESK'"):
+        _pools(Measured(), tiny, base.noise, base)  # type: ignore[arg-type]
 
 
 def test_a_calibration_scales_what_the_base_states_as_a_fill_rate(
@@ -99,12 +151,6 @@ def test_a_calibration_scales_what_the_base_states_as_a_fill_rate(
 ) -> None:
     """Scaled to a measured share of volume, a pool of the base has a supply and no fill rate any more."""
     base = market_with({"dark_pools": [DESK, *base_data["dark_pools"][1:]]}).config
-
-    class Measured:
-        source = "taq"
-
-        class midpoint:
-            identified, even_spread_frac = True, 0.02
 
     pools, told = _pools(Measured(), base.stocks[0], base.noise, base)  # type: ignore[arg-type]
     assert "measured in sum" in told
@@ -121,7 +167,10 @@ def test_a_calibration_scales_what_the_base_states_as_a_fill_rate(
      ({"fill_rate": {600: 0.1}}, ("less than or equal to 300",)),
      ({"fill_rate": {10: 0.99}, "min_quantity_lots": 50}, ("asks for more", "min_quantity_lots")),
      ({"fill_rate": {60: 0.1}, "min_quantity_lots": 500}, ("asks for more", "would fill")),
-     ({"fill_rate": {10: 0.3, 300: 0.31}}, ("one supply gives", "State one duration"))],
+     ({"fill_rate": {10: 0.3, 300: 0.31}}, ("one supply gives", "State one duration")),
+     ({"fill_rate": {60: 1e-9}}, ("greater than or equal to",)),
+     ({"fill_rate": {60: 0.1}, "size_beta": -400}, ("-80",)),
+     ({"fill_rate": {60: 0.2}, "order_types": ["ping"]}, ("no rest",))],
 )  # fmt: skip
 def test_fill_rates_that_cannot_be_are_refused(
     market_with: MarketWith, plain: dict[str, Any], pool: dict[str, Any], words: tuple[str, ...]
@@ -131,6 +180,9 @@ def test_fill_rates_that_cannot_be_are_refused(
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
-def test_one_shot_arrivals_have_no_fill_rate(market_with: MarketWith, plain: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="zero_prob"):
-        market_with(plain, {"dark_pools": [DESK], "oracle": {"one_shot_arrivals": True}})
+@pytest.mark.parametrize("oracle", [{"one_shot_arrivals": True}, {"slot_volumes": [500.0] * 90}])
+def test_fixed_arrivals_and_volumes_have_no_fill_rate(
+    market_with: MarketWith, plain: dict[str, Any], oracle: dict[str, Any]
+) -> None:
+    with pytest.raises(ValidationError, match=next(iter(oracle))):
+        market_with(plain, {"dark_pools": [DESK], "oracle": oracle})

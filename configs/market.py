@@ -424,7 +424,8 @@ class MarketConfig(Model):
             raise ValueError(f"events.outage_venues names {unknown[0]!r}; the venues are {names}")
         if len(self.dark_slots) > len(self.dark_pools):
             raise ValueError(
-                f"{len(self.dark_slots)} dark_slots but only {len(self.dark_pools)} dark_pools to fill them"
+                f"{len(self.dark_slots)} dark_slots ({', '.join(self.dark_slots)}) but only {len(self.dark_pools)} "
+                "dark_pools to fill them. List more pools or fewer slots; dark_slots: [] keeps the pools' own names."
             )
         if not any("take" in v.order_types for v in self.lit_venues):
             raise ValueError("no lit venue accepts order type 'take', so an order could not be completed")
@@ -480,12 +481,14 @@ class MarketConfig(Model):
     @model_validator(mode="after")
     def _pools_are_as_described(self) -> MarketConfig:
         """Last: it computes with all else."""
-        fixed = "oracle.one_shot_arrivals" if self.oracle.one_shot_arrivals else "oracle.slot_volumes"
+        mode, key = (
+            ("one_shot_arrivals", "zero_prob") if self.oracle.one_shot_arrivals else ("slot_volumes", "supply_frac")
+        )
         for pool in self.dark_pools:
-            if pool.fill_rate is not None and (self.oracle.one_shot_arrivals or self.oracle.slot_volumes):
+            if pool.fill_rate is not None and getattr(self.oracle, mode):
                 raise ValueError(
                     f"pool {pool.name!r}: fill_rate describes Poisson arrivals of the market's own volumes, and "
-                    f"{fixed} replaces them; state zero_prob or supply_frac instead"
+                    f"oracle.{mode} replaces them; state {key} instead"
                 )
             for stock in self.stocks:
                 resolved_kappas(pool, stock)

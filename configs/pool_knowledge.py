@@ -91,8 +91,7 @@ def resolved_supply_frac(pool: DarkPoolConfig, stock: StockConfig, market: Marke
         raise ValueError(
             f"fill_rate of pool {pool.name!r} asks for more contra orders than class {stock.name!r} trades: were all "
             f"of its volume in the pool, {most[worst] + stated[worst]:.3f} of the orders resting {seconds[worst]:g} s "
-            f"would fill, not {stated[worst]:g}. Lower the rate, state it for a longer rest, or lower "
-            f"{'min_quantity_lots' if market.randomisation is None else 'randomisation.min_quantity_lots'}."
+            f"would fill, not {stated[worst]:g}. Lower the rate or state it for a longer rest."
         )
     at = brentq(lambda x: float(residual(x).sum()), -40.0, 0.0, xtol=1e-10)
     off = residual(at)
@@ -108,7 +107,8 @@ def resolved_supply_frac(pool: DarkPoolConfig, stock: StockConfig, market: Marke
 
 def notes(market: MarketConfig) -> list[str]:
     """What was decided for the user: sentences for the commands that read a market."""
-    found = []
+    found, drawn = [], market.randomisation
+    anew = 0.0 if drawn is None else drawn.independent_toxicity_prob
     for pool in market.dark_pools:
         for stock in market.stocks:
             parts = []
@@ -120,6 +120,12 @@ def notes(market: MarketConfig) -> list[str]:
                     kind = "fast" if horizon < 5 * stock.tau_fast_s else "slow"
                     parts[-1] += f" (one horizon, {horizon:g} s: taken as the {kind} alpha)"
             if pool.fill_rate is not None:
-                parts.append(f"fill_rate means supply_frac {resolved_supply_frac(pool, stock, market):.4g}")
+                supply = resolved_supply_frac(pool, stock, market)
+                parts.append(f"fill_rate means supply_frac {supply:.4g}, that is {supply:.2%} of its volume")
             found += [f"pool {pool.name!r}, class {stock.name!r}: {part}" for part in parts]
+    if anew > 0.0 and any(pool.reversion_bps is not None for pool in market.dark_pools):
+        found.append(
+            f"this market is randomised: in {anew:.0%} of the orders a pool's toxicity is drawn anew, whatever its "
+            "reversion_bps (randomisation.independent_toxicity_prob: 0 keeps it)"
+        )
     return found

@@ -102,29 +102,14 @@ def rest_fill_rate(
 ) -> float:  # fmt: skip
     """Share of child orders, sent to a pool not visited lately and resting there `resting_s`, that fill at all.
 
-    They come at times spread over the day, meet what stands there and what comes, and are no smaller than the minimum
-    quantity: the pool's own, or in a randomised market each of those that episodes draw. `kappas`: fast and slow.
+    They come at times spread over the day, meet what stands there and what comes, and are of a round lot, so that no
+    minimum quantity keeps a contra order out. `kappas`: fast and slow.
     """
-    drawn = market.randomisation
-    minima = (pool.min_quantity_lots,) if drawn is None else drawn.min_quantity_lots
-    return float(np.mean([_filled(market, stock, pool, supply_frac, kappas, resting_s, m) for m in minima]))
-
-
-def _filled(
-    market: MarketConfig, stock: StockConfig, pool: DarkPoolConfig, supply_frac: float, kappas: tuple[float, float],
-    resting_s: float, minimum_lots: int,
-) -> float:  # fmt: skip
-    """`rest_fill_rate` at one minimum quantity."""
     at_s = (np.arange(N_CURVE_BINS) + 0.5) * SESSION_S / N_CURVE_BINS
-    least = np.full(N_CURVE_BINS, max(1, minimum_lots))
+    least = np.ones(N_CURVE_BINS, np.int64)
     met = supply_at(market, stock, pool, at_s, least, resting_s)
-    p, tilted = 1.0, 1.0
-    if pool.informed_frac is not None:  # of the orders that reach the minimum, only these are tilted
-        p = pool.informed_frac
-        reach, _ = size_tail(pool, stock, least)
-        informed, _ = _tail_of_type(pool, stock, pool.informed_size_beta, least)
-        tilted = float(p * informed[0] / reach[0]) if reach[0] > 0 else 0.0
-    fast, slow = (np.minimum(kappa / p * met.toxicity_level, KAPPA_MAX)[:, None] for kappa in kappas)
+    tilted = pool.informed_frac or 1.0  # share of the orders that the alphas tilt, by the whole toxicity of the pool
+    fast, slow = (np.minimum(kappa / tilted * met.toxicity_level, KAPPA_MAX)[:, None] for kappa in kappas)
     # While it rests the slow alpha moves on, and the fast one averages out but where slots are too short to hold it:
     # relative variance of the mean tilt over lags, (bins,) from (bins, lags).
     log_tilt = slow**2 * np.exp(-_LAGS * resting_s / stock.tau_slow_s)

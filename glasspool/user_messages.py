@@ -76,7 +76,9 @@ def _validation_message(error: ValidationError) -> str:
 
 def _setting_line(detail: Any, model: type[BaseModel] | None) -> str:
     loc: tuple[str | int, ...] = detail["loc"]
-    key = ".".join(str(part) for part in loc) or "the whole config"
+    if not loc:  # of several settings together: the sentence names them, and the whole config would bury it
+        return f"{detail['msg'].removeprefix('Value error, ').rstrip('.')}."
+    key = ".".join(str(part) for part in loc)
     value = reprlib.repr(detail["input"])
     match detail["type"]:
         case "missing":

@@ -18,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from glasspool import cli
 from glasspool.configs.errors import UserError
+from glasspool.configs.loading import load_market
 from glasspool.console import print_table, write_json
+from glasspool.evaluation_tables import print_fallbacks
 
 
 class _Venue(BaseModel):
@@ -276,3 +278,28 @@ def test_an_out_that_would_write_over_something_else_is_refused(
         cli.main([*args, "--out", str(bundle)])
     assert stopped.value.code == 2 and told in " ".join(capsys.readouterr().err.split())
     assert [path.name for path in bundle.iterdir()] == ["manifest.json"]
+
+
+def test_what_several_settings_break_together_is_said_without_the_whole_config(run: Run, tmp_path: Path) -> None:
+    """The sentence names the settings; the config's first lines before it would bury it."""
+    path = tmp_path / "desk.yaml"
+    path.write_text("base: base\nname: desk\ndark_pools:\n  - {name: DESK, fill_rate: {60: 0.2}}\n")
+
+    def probe() -> None:
+        load_market(path)
+
+    code, said = run(probe)
+    assert code == 2
+    assert said.startswith(f"error: {path}: 4 dark_slots (XQDA, XQDB, XQDC, XQDD) but only 1 dark_pools")
+    assert "lit_venues" not in said
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.19, False), (0.21, True)])
+def test_a_row_that_the_fallback_made_is_warned_of(
+    share: float, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"fallback": {"fallback_frac": share, "decisions": 1_000, "by_feature": {"log_evidence": 10}}}
+    print_fallbacks({"routers": {"learned": row, "sor_strong": {}}})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "features outside training: log_evidence 10" in said
+    assert ("WARNING: the rule SOR, not the policy" in said) == warned

@@ -55,8 +55,8 @@ def filled_rests(market: Market, seconds: int, n: int) -> Floats:
 @pytest.mark.parametrize(
     ("seconds", "rate", "pool", "interval_s"),
     [(10, 0.05, {}, 10), (60, 0.2, {"kappa_fast": 1.9, "kappa_slow": 0.25, "size_beta": 1.6}, 10),
-     (60, 0.3, {"min_quantity_lots": 10, "size_beta": 1.2, "life_s": 60}, 10),
-     (60, 0.2, {"informed_frac": 0.5, "kappa_fast": 1.0, "kappa_slow": 0.6, "min_quantity_lots": 3}, 10),
+     (60, 0.3, {"size_beta": 1.2, "life_s": 60}, 10),
+     (60, 0.2, {"informed_frac": 0.5, "kappa_fast": 1.0, "kappa_slow": 0.6}, 10),
      (60, 0.2, {"informed_frac": 0.5, "kappa_slow": 0.6}, 10), (300, 0.5, {"kappa_slow": 1.0}, 10),
      (300, 0.2, {"kappa_slow": 0.4}, 300), (10, 0.1, {"kappa_fast": 0.5}, 1)],
 )  # fmt: skip
@@ -75,24 +75,6 @@ def test_orders_sent_to_rest_so_long_fill_as_often_as_stated(
     assert abs(filled.mean() - rate) < 4 * error
 
 
-def test_a_randomised_market_counts_the_minima_that_its_episodes_draw(
-    market_with: MarketWith, plain: dict[str, Any]
-) -> None:
-    """The pool's own minimum is not read there; the stated rate is the mean over the drawn ones."""
-    drawn = {"supply_factor": (1.0, 1.0), "independent_toxicity_prob": 0.0, "size_beta_jitter": 0.0, "regime_prob": 0.0,
-             "spread_log_sd": 0.0, "vol_log_sd": 0.0, "min_quantity_lots": [0, 10]}  # fmt: skip
-    changes = {"orders": {"horizon_minutes": {390.0: 1.0}}, "controls": FREE}
-    markets = [
-        market_with({**plain, "randomisation": drawn}, changes, {"dark_pools": [{**DESK, "min_quantity_lots": lots}]})
-        for lots in (0, 50)
-    ]
-    assert (markets[0].rules.dark_supply_frac == markets[1].rules.dark_supply_frac).all()
-    filled = filled_rests(markets[0], 60, 500)
-    error = filled.std() / np.sqrt(len(filled))
-    assert error < 0.04 * 0.2
-    assert abs(filled.mean() - 0.2) < 4 * error
-
-
 def test_every_class_gets_the_supply_that_its_fill_rate_asks(
     base_data: dict[str, Any], market_with: MarketWith
 ) -> None:
@@ -106,7 +88,7 @@ def test_every_class_gets_the_supply_that_its_fill_rate_asks(
         again = rest_fill_rate(config, stock, config.dark_pools[0], supply, (0.0, 0.0), 60.0)
         assert again == pytest.approx(0.2, abs=1e-8)
     told = notes(config)
-    assert [f"class {s.name!r}: fill_rate means supply_frac" in t for s, t in zip(config.stocks, told, strict=True)]
+    assert all(f"class {s.name!r}: fill_rate means supply_frac" in t for s, t in zip(config.stocks, told, strict=True))
     assert all(line.passed for line in draws(config, 3_000, 1))
 
 
@@ -115,6 +97,16 @@ def test_commands_say_what_a_description_means(market_with: MarketWith, capsys: 
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.count("pool 'DESK', class") == told.err.count("fill_rate means supply_frac 0.") == 3
+
+
+def test_a_randomised_market_says_that_it_draws_toxicity_anew(market_with: MarketWith) -> None:
+    pool = {**DESK, "reversion_bps": {10: -0.35, 300: -0.8}}
+    for prob, told in ((0.5, 1), (0.0, 0)):
+        market = market_with(
+            {"dark_slots": [], "dark_pools": [pool], "randomisation": {"independent_toxicity_prob": prob}}
+        )
+        assert sum("drawn anew" in note for note in notes(market.config)) == told
+    assert not any("drawn anew" in n for n in notes(market_with({"dark_slots": [], "dark_pools": [DESK]}).config))
 
 
 def test_the_supply_of_a_fill_rate_is_the_one_it_came_from(market_with: MarketWith, plain: dict[str, Any]) -> None:
@@ -165,8 +157,7 @@ def test_a_calibration_scales_what_the_base_states_as_a_fill_rate(
     [({"fill_rate": {60: 0.2}, "supply_frac": 0.01}, ("both", "one of them")), ({"fill_rate": {}}, ("empty",)),
      ({"fill_rate": {60: 1.0}}, ("less than 1",)), ({"fill_rate": {0: 0.1}}, ("greater than 0",)),
      ({"fill_rate": {600: 0.1}}, ("less than or equal to 300",)),
-     ({"fill_rate": {10: 0.99}, "min_quantity_lots": 50}, ("asks for more", "min_quantity_lots")),
-     ({"fill_rate": {60: 0.1}, "min_quantity_lots": 500}, ("asks for more", "would fill")),
+     ({"fill_rate": {10: 0.999999}, "size_beta": -2.0}, ("asks for more", "would fill")),
      ({"fill_rate": {10: 0.3, 300: 0.31}}, ("one supply gives", "State one duration")),
      ({"fill_rate": {60: 1e-9}}, ("greater than or equal to",)),
      ({"fill_rate": {60: 0.1}, "size_beta": -400}, ("-80",)),

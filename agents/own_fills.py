@@ -14,7 +14,7 @@ import yaml
 from numpy.typing import NDArray
 
 from ..configs.errors import UserError
-from ..configs.loading import find_config, load_market
+from ..configs.loading import base_key, find_config, load_market
 from ..configs.market import DarkPoolConfig, MarketConfig, StockConfig
 from ..configs.pool_knowledge import resolved_supply_frac
 from ..envs.calibration_run import write_whole
@@ -197,7 +197,8 @@ def _market_text(
     if fitted is not None:
         lines = _without(fitted.read_text().splitlines(), ("dark_pools", "dark_slots", "randomisation"))
     else:
-        lines = ["# Statistics only. Written by `glasspool calibrate --fills`.", f"base: {base}", f"name: {out.stem}"]
+        lines = ["# Statistics only. Written by `glasspool calibrate --fills`."]
+        lines += [f"base: {base_key(base, out)}", f"name: {out.stem}"]
         only = yaml.safe_dump([stock.model_dump(mode="json") | {"probability": 1.0}], sort_keys=False, width=10**6)
         lines += [f"# class {stock.name!r} of the base, nearest in price and spread", "stocks:"]
         lines += [f"  {line}" for line in only.splitlines()]

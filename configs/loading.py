@@ -20,6 +20,20 @@ _MAX_BYTES, _MAX_VALUES = 5_000_000, 1_000_000
 M = TypeVar("M", bound=BaseModel)
 
 
+class _OneOfEach(yaml.SafeLoader):
+    """YAML where a key stands once: of two the last would win, and nobody would be told."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        first: dict[tuple[str, str], yaml.ScalarNode] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and (before := first.setdefault((key.tag, key.value), key)) is not key:
+                raise UserError(
+                    f"line {key.start_mark.line + 1}: {key.value!r} stands in line {before.start_mark.line + 1} too. "
+                    "Keep one of them."
+                )
+        return super().construct_mapping(node, deep)
+
+
 def find_config(name: str | Path, folder: str = "") -> Path:
     """A path if it exists, else `<folder>/<name>.yaml` among the packaged configs.
 
@@ -58,18 +72,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _parsed(text: str, where: str) -> Any:
     """YAML values of a text. Raises yaml.YAMLError, or UserError for what YAML allows and nothing here can hold."""
     try:
-        data = yaml.safe_load(text)
-        _refuse_too_many(data, where)
+        data = yaml.load(text, _OneOfEach)
+        _refuse_too_many(data)
         return data
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     except RecursionError:
         raise UserError(f"{where}: nested too deep. Flatten it.") from None
     except (ValueError, OverflowError) as error:  # a date that does not exist, a number of thousands of digits
         raise UserError(f"{where}: holds a value that cannot be read ({error}). Mend or quote it.") from None
 
 
-def _refuse_too_many(data: Any, where: str) -> None:
+def _refuse_too_many(data: Any) -> None:
     """A few lines of aliases (*name) can stand for more values than a machine holds, or for themselves."""
     left, waiting = _MAX_VALUES, [data]
     while waiting:
@@ -77,7 +91,7 @@ def _refuse_too_many(data: Any, where: str) -> None:
         children = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
         left -= len(children)
         if left < 0:
-            raise UserError(f"{where}: aliases and lists stand for more than {_MAX_VALUES:,} values. Write them out.")
+            raise UserError(f"aliases and lists stand for more than {_MAX_VALUES:,} values. Write them out.")
         waiting.extend(children)
 
 
@@ -146,6 +160,12 @@ def market_data(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
         start = market_data(found, (*children, path.resolve()))
         data = {**start, **data}
     return data
+
+
+def base_key(base: str | Path, out: Path) -> str:
+    """What to write as `base:` of a market file `out`: a packaged name as it is, a path as seen from that file."""
+    path = find_config(base, "markets")
+    return str(base) if path.is_relative_to(PACKAGED) else Path(os.path.relpath(path, out.parent)).as_posix()
 
 
 def load_experiment(name: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:

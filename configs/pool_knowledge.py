@@ -123,6 +123,8 @@ def notes(market: MarketConfig) -> list[str]:
                 supply = resolved_supply_frac(pool, stock, market)
                 parts.append(f"fill_rate means supply_frac {supply:.4g}, that is {supply:.2%} of its volume")
             found += [f"pool {pool.name!r}, class {stock.name!r}: {part}" for part in parts]
+    if market.oracle.one_shot_arrivals and any(pool.supply_frac != 0 for pool in market.dark_pools):
+        found.append("one-shot arrivals (oracle.one_shot_arrivals) go by zero_prob: supply_frac does nothing here")
     if anew > 0.0 and any(pool.reversion_bps is not None for pool in market.dark_pools):
         found.append(
             f"this market is randomised: in {anew:.0%} of the orders a pool's toxicity is drawn anew, whatever its "

@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from ..configs.errors import UserError
-from ..configs.loading import find_config, load_market
+from ..configs.loading import base_key, find_config, load_market
 from ..configs.market import MarketConfig
 from ..configs.rule_table import access_fee_cap_mils, round_lot_shares
 from .bar_fit import BarStatistics, bar_fit, measure_bars, volume_curve
@@ -87,7 +87,7 @@ def calibrate_files(
         ) from error
     groups = _groups(measured)
     header = _header(measured, law_statistics(market, groups))
-    text = market_yaml(fit, base=base, name=out.stem, trade_date=market.trade_date, header=header,
+    text = market_yaml(fit, base=base_key(base, out), name=out.stem, trade_date=market.trade_date, header=header,
                        market=original)  # fmt: skip
 
     achieved: dict[str, float] = {}

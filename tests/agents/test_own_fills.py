@@ -120,7 +120,10 @@ def test_mirrored_fills_say_the_same(market: Market, path: Path, fits: dict[str,
 
 
 def test_the_written_market_holds_the_fit_and_loads(path: Path, tmp_path: Path) -> None:
-    own = add_own_fills(path, tmp_path / "own.yaml", base="base", fitted=None)
+    (tmp_path / "desks").mkdir()
+    (tmp_path / "desks" / "desk.yaml").write_text("base: base\n")
+    own = add_own_fills(path, tmp_path / "own.yaml", base=str(tmp_path / "desks" / "desk.yaml"), fitted=None)
+    assert "base: desks/desk.yaml\n" in (tmp_path / "own.yaml").read_text()
     loaded = load_market(str(tmp_path / "own.yaml"))
     assert own.stock == "large" and loaded.randomisation is None and not loaded.dark_slots
     # pools that the base does not know carry no name of the file's

@@ -14,6 +14,7 @@ from glasspool.configs.errors import UserError
 from glasspool.configs.loading import (
     PACKAGED,
     apply_overrides,
+    base_key,
     dump_yaml,
     find_config,
     load_experiment,
@@ -246,6 +247,44 @@ def test_a_file_that_is_no_mapping_is_refused_by_name(tmp_path: Path, text: str)
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"list\.yaml.*mapping"):
         load_market(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("base: base\ndark_slots: []\nbase: base\n", "line 3: 'base' stands in line 1 too"),
+        (
+            "dark_pools:\n  - {name: A, supply_frac: 0.1, supply_frac: 0.2}\n",
+            "line 2: 'supply_frac' stands in line 2 too",
+        ),
+    ],
+)
+def test_a_key_written_twice_is_refused_by_line(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=words) as error:
+        load_market(file)
+    assert str(error.value).startswith(f"{file}: ")
+
+
+def test_a_key_over_a_merged_one_is_no_second(tmp_path: Path) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_text(
+        "base: base\ndark_slots: []\ndark_pools:\n  - &a {name: A, supply_frac: 0.1}\n  - {<<: *a, name: B}\n"
+    )
+    assert [(p.name, p.supply_frac) for p in load_market(file).dark_pools] == [("A", 0.1), ("B", 0.1)]
+
+
+def test_a_written_base_is_found_from_the_file_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "desk.yaml").write_text("base: base\nname: desk\n")
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    file = Path("out/fitted.yaml")
+    file.write_text(f"base: {base_key('mine/desk.yaml', file)}\n")
+    monkeypatch.chdir("/")
+    assert load_market(tmp_path / file).name == "desk"
+    assert base_key("base", file) == "base"
 
 
 def test_an_unset_environment_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

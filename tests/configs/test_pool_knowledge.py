@@ -58,6 +58,8 @@ def test_one_horizon_is_fast_or_slow_and_the_choice_is_told() -> None:
     assert none == 0 and slow == pytest.approx(0.3 / -math.expm1(-0.5) / 2.0)
     assert "taken as the fast alpha" in notes(short)[0] and "taken as the slow alpha" in notes(long)[0]
     assert notes(load_market("base")) == []
+    (one_shot,) = notes(load_market("base", ["oracle.one_shot_arrivals=true"]))
+    assert "supply_frac does nothing" in one_shot
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,10 @@ def test_bars_give_back_the_volume_and_volatility_they_were_made_of(tmp_path: Pa
     40 days; standard errors are a quarter of these bounds or less: a new seed fails in about 1 of 1,000.
     """
     out = tmp_path / "abc.yaml"
-    calibrate_files([bars(tmp_path)], out, check=False)
+    (tmp_path / "desk").mkdir()
+    (tmp_path / "desk" / "lent.yaml").write_text("base: base\n")
+    calibrate_files([bars(tmp_path)], out, base=str(tmp_path / "desk" / "lent.yaml"), check=False)
+    assert "base: desk/lent.yaml\n" in out.read_text()
     market = load_market(out)
     (stock,) = market.stocks
     curve = np.array(stock.volume_curve)
@@ -66,7 +69,12 @@ def test_bars_give_back_the_volume_and_volatility_they_were_made_of(tmp_path: Pa
     assert market.noise.volume_concentration == pytest.approx(200.0, rel=0.2)
     assert stock.daily_vol_bps == pytest.approx(150.0, rel=0.05)
     assert stock.adv_shares == pytest.approx(2e6, rel=0.2)
-    assert {p.name for p in tmp_path.iterdir()} == {"abc_5min.csv", "abc.yaml", "abc_fit.csv", "abc_fit.html"}
+    assert {p.name for p in tmp_path.iterdir() if p.is_file()} == {
+        "abc_5min.csv",
+        "abc.yaml",
+        "abc_fit.csv",
+        "abc_fit.html",
+    }
     assert load_market(str(tmp_path / "abc.yaml")).name == "abc"  # as its file, so that two calibrations differ
     assert "<html" in (tmp_path / "abc_fit.html").read_text()
 

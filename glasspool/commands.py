@@ -30,9 +30,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
 ) -> None:
     """Train a routing policy from a config: policy.zip, training.json, TensorBoard curves, checkpoints."""
-    from .agents import jobs
+    from .agents.jobs.training import train_job
 
-    folder = jobs.train_job(config, set_ or [], seed, out, resume=resume)
+    folder = train_job(config, set_ or [], seed, out, resume=resume)
     typer.echo(f"policy: {folder / 'policy.zip'}\ncurves: tensorboard --logdir {folder / 'tensorboard'}")
 
 
@@ -66,11 +66,11 @@ def evaluate(
     json_file: Json = None,
 ) -> None:
     """Compare a policy with baselines on the same held-out tapes: paired differences with 95 % intervals."""
-    from .agents import jobs
+    from .agents.jobs.evaluation import evaluate_job
     from .evaluation_tables import print_evaluation
 
     _refuse_bundle(out)
-    folder, payload = jobs.evaluate_job(
+    folder, payload = evaluate_job(
         policies, against=against, episodes=episodes, market=market, seed=seed, decisions=decisions, out=out,
         command=_command_line(), json_file=json_file,
     )  # fmt: skip
@@ -103,10 +103,10 @@ def tune(
     out: Annotated[Path | None, typer.Option(help="YAML file to write; default: ROUTER.yaml.")] = None,
 ) -> None:
     """Search settings of a rule-based router on training markets (Optuna) and write the best as YAML."""
-    from .agents import jobs
+    from .agents.jobs.tuning import tune_job
 
     file = out or Path(f"{router}.yaml")
-    result = jobs.tune_job(
+    result = tune_job(
         market, router, samples=200 if samples is None and minutes is None else samples, minutes=minutes,
         orders=orders, seed=seed, start=start or [], out=file, command=_command_line(),
     )  # fmt: skip
@@ -151,18 +151,18 @@ def explain(
     json_file: Json = None,
 ) -> None:
     """Log every decision of sample orders with its explanation (decisions.jsonl and .parquet); plot; validate."""
-    from .agents import jobs
+    from .agents.jobs.explaining import explain_job, shapes_job, validate_job
 
     _refuse_bundle(out)
     if shapes:
-        typer.echo(f"plots: {jobs.shapes_job(bundle, out)}")
+        typer.echo(f"plots: {shapes_job(bundle, out)}")
         if out is None and not validate:
             return
     if validate:
         from .agents.validation_page import validation_page
         from .console import write_json
 
-        folder, payload = jobs.validate_job(
+        folder, payload = validate_job(
             bundle, market=market, orders=orders, seed=seed, beside=beside or [], out=out, command=_command_line()
         )
         if json_file is not None:
@@ -173,7 +173,7 @@ def explain(
         if any(row["holds"] is False for row in payload["faithfulness"]):
             raise typer.Exit(1)
         return
-    path = jobs.explain_job(bundle, market=market, orders=orders, seed=seed, out=out)
+    path = explain_job(bundle, market=market, orders=orders, seed=seed, out=out)
     again = f" --bundle {bundle}" if (bundle / "manifest.json").is_file() else ""
     typer.echo(
         f"log: {path}\ncheck it: glasspool audit verify {path}{again}\n"
@@ -342,10 +342,10 @@ def certify(
     json_file: Json = None,
 ) -> None:
     """Check what must hold of a market before anything learned on it means anything; exit 1 when a line fails."""
-    from .agents import jobs
+    from .agents.jobs.certification import certify_job
     from .console import console_beside, print_table, write_json
 
-    certificate = jobs.certify_job(market, orders, seed)
+    certificate = certify_job(market, orders, seed)
     if json_file is not None:
         write_json(json_file, certificate)
     if json_file != "-":
@@ -391,11 +391,11 @@ def demo(
     minutes: Annotated[float, typer.Option(min=0.1, max=60, help="Training time limit, minutes.")] = 3.0,
 ) -> None:
     """Train, evaluate, export, explain and report in one go on an embedded market; print verdict and what to open."""
-    from .agents import jobs
+    from .agents.jobs.demo import demo_job
     from .evaluation_tables import print_evaluation, verdict
 
     started = time.perf_counter()
-    page, bundle, payload = jobs.demo_job(out, minutes, _command_line())
+    page, bundle, payload = demo_job(out, minutes, _command_line())
     print_evaluation(payload)
     typer.echo(verdict(payload))
     typer.echo(

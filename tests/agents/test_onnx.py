@@ -20,9 +20,10 @@ import pytest
 import torch as th
 from numpy.typing import NDArray
 
-from glasspool.agents import jobs
 from glasspool.agents.bundle import LOG, MANIFEST, ONNX, POLICY, export_bundle, load_bundle
 from glasspool.agents.integrated_gradients import MlpScorer
+from glasspool.agents.jobs.evaluation import evaluate_job
+from glasspool.agents.jobs.explaining import explain_job, shapes_job
 from glasspool.agents.onnx_graph import additive_model, mlp_model
 from glasspool.agents.onnx_policy import OnnxMlp, run_scores, session
 from glasspool.agents.policies import MlpPolicy, snapshot
@@ -263,13 +264,13 @@ def test_an_mlp_scores_its_own_routes_only(bundles: dict[str, Path], base_data: 
     fewer.write_text(f"base: base\nname: fewer\ndark_slots: {base_data['dark_slots'][:3]}\n")
     out = tmp_path / "log"
     with pytest.raises(UserError, match="scores 14 routes, market 'fewer' has 12. Name a market with the venues"):
-        jobs.explain_job(bundles["mlp"], market=str(fewer), orders=1, seed=1, out=out)
+        explain_job(bundles["mlp"], market=str(fewer), orders=1, seed=1, out=out)
     with pytest.raises(UserError, match="scores 14 routes, market 'fewer' has 12. Name a market with the venues"):
-        jobs.evaluate_job(
+        evaluate_job(
             [str(bundles["mlp"])], against=[], episodes=2, market=str(fewer), seed=1, decisions=0, out=out, command=""
         )
     with pytest.raises(UserError, match="Only an additive policy has functions"):
-        jobs.shapes_job(bundles["mlp"], out)
+        shapes_job(bundles["mlp"], out)
     assert not out.exists()
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch as th
 from pydantic import ValidationError
 
-from glasspool.agents.jobs import evaluate_job
+from glasspool.agents.jobs.evaluation import evaluate_job
 from glasspool.agents.policies import load_policy
 from glasspool.agents.policy_search import PairedSearch
 from glasspool.agents.runs import write_config

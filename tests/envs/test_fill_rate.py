@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from glasspool.agents.certification.check import play
 from glasspool.agents.certification.draws import draws
-from glasspool.agents.jobs import _bar
+from glasspool.agents.jobs.progress import progress_bar
 from glasspool.configs.errors import UserError
 from glasspool.configs.pool_knowledge import notes, resolved_supply_frac
 from glasspool.configs.supply_law import rest_fill_rate
@@ -93,7 +93,7 @@ def test_every_class_gets_the_supply_that_its_fill_rate_asks(
 
 
 def test_commands_say_what_a_description_means(market_with: MarketWith, capsys: pytest.CaptureFixture[str]) -> None:
-    _bar("certifying", market_with({"dark_slots": [], "dark_pools": [DESK]}).config)
+    progress_bar("certifying", market_with({"dark_slots": [], "dark_pools": [DESK]}).config)
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.count("pool 'DESK', class") == told.err.count("fill_rate means supply_frac 0.") == 3

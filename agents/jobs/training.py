@@ -1,0 +1,62 @@
+"""Train one seed of an experiment into its folder."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...configs.experiment import ExperimentConfig
+from ...configs.loading import load_experiment
+from ...envs.market import Market
+from ..registry import named_router
+from ..runs import RANGES, default_folder, read_config, write_config
+from ..training import train, training_market
+from .progress import progress_bar
+
+
+def train_job(
+    config: str, overrides: Sequence[str], seed: int | None, out: Path | None, *, resume: bool = False
+) -> Path:
+    """Train one seed into its folder, with a progress bar; returns the folder."""
+    if resume and out is not None and (out / "config.yaml").is_file():
+        experiment = read_config(out)
+        seed = experiment.seed if seed is None else seed
+    else:
+        experiment = load_experiment(config, overrides)
+    seed = experiment.seed if seed is None else seed
+    # refuse what cannot be trained or evaluated before anything is written or replaced
+    Market(experiment.market)
+    Market(training_market(experiment))
+    if experiment.training.teacher is not None:
+        named_router(experiment.training.teacher)
+    folder = out or default_folder(experiment, seed)
+    if folder.exists() and not resume and (folder / "training.json").is_file():
+        files = ("best.zip", "checkpoint.zip", "search.pt", "policy.zip", RANGES, "training.json", "evaluation.json")
+        for name in ("tensorboard", *files):
+            target = folder / name
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+    write_config(folder, experiment, seed)
+    run_training(experiment, seed, folder, resume=resume)
+    return folder
+
+
+def run_training(experiment: ExperimentConfig, seed: int, folder: Path, *, resume: bool) -> None:
+    """Train with a bar that shows ETA, training slippage and the last validation against the rule SOR."""
+    limit = experiment.training.max_seconds
+    with progress_bar("training", experiment.market) as bar:
+        task = bar.add_task("", total=1.0, note="starting")
+        started = time.perf_counter()
+
+        def report(done: float, train_bps: float, curve: Any) -> None:
+            if limit is not None:
+                done = max(done, (time.perf_counter() - started) / limit)
+            note = f"slippage {train_bps:+.2f} bps"
+            if curve.points:
+                note += f", validation {curve.points[-1]['validation_vs_sor_bps']:+.2f} bps against rule_sor"
+            bar.update(task, completed=min(done, 1.0), note=note)
+
+        train(experiment, seed, folder, resume=resume, report=report)
+        bar.update(task, completed=1.0)

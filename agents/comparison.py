@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..configs.experiment import ExperimentConfig
+from ..configs.pool_knowledge import notes
 from ..envs.market import Market
 from ..envs.state import COMPONENTS
 from ..tca.statistics import Interval, paired_interval, tail_mean
@@ -184,7 +185,7 @@ def evaluation_payload(
         "interval_method": comparisons[0]["interval_method"] if comparisons else "normal over parents",
         "command": command, "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "price_paths": "replayed" if market.replay is not None else "synthetic",
-        "routers": routers, "comparisons": comparisons,
+        "market_notes": notes(market.config), "routers": routers, "comparisons": comparisons,
     }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """What a policy's memory of its own order is worth -> benchmarks/history.md
 
-    python benchmarks/history.py RUN ... > benchmarks/history.md
+    python benchmarks/history.py benchmarks/policies/additive-s* > benchmarks/history.md
 
 A policy reads its past in two places: the venue records, to which every own fill and markout is added as it becomes
 known, and, by route, the time since its last visit and the filled share of its last child there. Here the same policies
@@ -16,14 +16,13 @@ import os
 import platform
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glasspool.agents.evaluation import RouterResult, run_router
+from glasspool.agents.jobs.policies import fitted, resolve
 from glasspool.agents.router import Router
-from glasspool.agents.runs import load_run
 from glasspool.configs.loading import load_market
 from glasspool.envs.features import observation_names
 from glasspool.envs.market import Market
@@ -64,9 +63,9 @@ def results(market: Market, routers: list[Router]) -> list[RouterResult]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder of a policy")
-    runs = [load_run(Path(folder)) for folder in parser.parse_args().runs]
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder or bundle of a policy")
     market = Market(load_market("base"))
+    runs = [fitted(item, market) for item in resolve(parser.parse_args().runs)[0]]
     plain = results(market, [run.router for run in runs])
     about = " ".join(x for x in (__doc__ or "").split("\n\n")[2].split())
     about = about.replace("PARENTS", f"{PARENTS:,}").replace("SEED", f"{SEED:,}")

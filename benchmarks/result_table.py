@@ -260,11 +260,12 @@ def main() -> None:
           "their number.\n\n" + "\n".join(breakdown(routers)))  # fmt: skip
     print("\n## Weighted\n\n" + "\n".join(weighted(routers, market)))
     print("\n## Against sor_strong, each class at each length\n\n" + "\n".join(grid(routers)))
-    print("\n## The additive policy against every router\n\n" + line(["router", "additive minus router, bps"]) + "\n"
-          + line(["---"] * 2))  # fmt: skip
+    print("\n## The additive policy against every router\n\nAdditive minus router.\n\n"
+          + line(["router", "bps", "half spreads"]) + "\n" + line(["---"] * 3))  # fmt: skip
     for name in routers:
         if name != "additive":
-            print(line([name, shown(difference(routers["additive"], routers[name]))]))
+            gaps = [difference(routers["additive"], routers[name], f"vwap_slippage_{u}") for u in ("bps", "hs")]
+            print(line([name, *map(shown, gaps)]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What each setting of training is worth -> benchmarks/settings_study.md.
 
-    python benchmarks/settings_study.py [--seeds 3] [--workers 2] [--out runs/study]
+    python benchmarks/settings_study.py [--seeds 3] [--workers 2] [--part ppo|recipe] [--out runs/study]
 
 Two parts, each a default and one change at a time, every run short and whole (rates fall to their ends):
 
@@ -9,7 +9,7 @@ Two parts, each a default and one change at a time, every run short and whole (r
 
 A setting's worth is the cost of its policies minus that of the default's, same training seed, on the same PARENTS
 development parents (validation stream, seed SEED), half spreads; intervals over training seeds and parents. A run is
-kept as JSON in the folder of --out and not made again; one process a worker.
+kept as JSON in the folder of --out and not made again; one process a worker. A part without runs keeps its table.
 """
 
 from __future__ import annotations
@@ -122,8 +122,13 @@ def run(part: str, label: str, seed: int, out: Path) -> dict[str, Any]:
     return found
 
 
-def table(part: str, found: list[dict[str, Any]]) -> list[str]:
-    """Rows sorted by worth, the default among them, each by the seeds that it and the default have."""
+def table(part: str, found: list[dict[str, Any]], before: str) -> list[str]:
+    """Rows sorted by worth, the default among them, each by the seeds that it and the default have; without runs, the
+    table of the page `before`."""
+    title = f"## {PARTS[part].title}"
+    if not any(f["part"] == part for f in found):
+        _, _, kept = before.partition(f"\n{title}\n")
+        return ["", title, kept.partition("\n## ")[0].rstrip()]
     costs = {(f["label"], f["seed"]): np.array(f["cost_hs"]) for f in found if f["part"] == part}
     seconds = {(f["label"], f["seed"]): f["seconds"] for f in found if f["part"] == part}
     rows = []
@@ -141,19 +146,20 @@ def table(part: str, found: list[dict[str, Any]]) -> list[str]:
         rows.append((gap, f"| {label or '**the default**'} | {said} | {mean:.3f} | {by_seed} | {wall:.0f} |"))
     head = ["| changed | minus the default, half spreads | cost, half spreads | by training seed | seconds a seed |",
             "|---|---|---|---|---|"]  # fmt: skip
-    return ["", f"## {PARTS[part].title}", "", *head, *(row for _, row in sorted(rows, key=lambda r: r[0]))]
+    return ["", title, "", *head, *(row for _, row in sorted(rows, key=lambda r: r[0]))]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--part", choices=PARTS, help="make the runs of this part only")
     parser.add_argument("--table-only", action="store_true", help="of the runs that are there; train nothing")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "study")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    seeds = list(range(1, 1 + args.seeds))
-    jobs = [(part, label, seed) for seed in seeds for part in PARTS for label in ("", *PARTS[part].changes)]
+    seeds, parts = list(range(1, 1 + args.seeds)), [args.part] if args.part else list(PARTS)
+    jobs = [(part, label, seed) for seed in seeds for part in parts for label in ("", *PARTS[part].changes)]
     if args.table_only:
         found = [json.loads(path.read_text()) for path in sorted(args.out.glob("*.json"))]
     else:
@@ -162,6 +168,8 @@ def main() -> None:
     market = Market(load_experiment("default").market)
     sors = {n: run_router(market, named_router(n), PARENTS, SEED, "validation").denoised_hs.mean()
             for n in ("rule_sor", "tuned_sor", "sor_strong")}  # fmt: skip
+    page = ROOT / "benchmarks" / "settings_study.md"
+    before = page.read_text() if page.is_file() else ""
     lines = [
         "# What each setting of training is worth",
         "",
@@ -174,12 +182,12 @@ def main() -> None:
         "as if they did. The SORs on the same parents: "
         + ", ".join(f"{name} {cost:.3f}" for name, cost in sors.items())
         + " half spreads.",
-        *table("ppo", found),
-        *table("recipe", found),
+        *table("ppo", found, before),
+        *table("recipe", found, before),
     ]
     notes = ROOT / "benchmarks" / "settings_study_notes.md"
     text = "\n".join(lines) + "\n" + ("\n" + notes.read_text() if notes.is_file() else "")
-    (ROOT / "benchmarks" / "settings_study.md").write_text(text)
+    page.write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# The runs of benchmarks/results.sh, trained on the base market, judged without retraining on other numbers and names of
+# The five default policies (benchmarks/policies; POLICIES names another folder), trained on the base market, judged without retraining on other numbers and names of
 # venues, on other mechanisms, and on another name's market -> benchmarks/shifts.md. EPISODES parents each (default 1000).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
+policies=${POLICIES:-benchmarks/policies}
 out=${1:-runs/results}
+mkdir -p "$out"
 folders=()
 for market in benchmarks/shifts/*.yaml ibm_2013 aapl_2012 bac_2013 amzn_2012 aig_2013; do
   name=$(basename "$market" .yaml)
-  glasspool evaluate "$out"/additive-s* --against rule_sor --against tuned_sor --against sor_strong --against vwap_lit \
+  glasspool evaluate "$policies"/additive-s*/ --against rule_sor --against tuned_sor --against sor_strong --against vwap_lit \
     --market "$market" --episodes "${EPISODES:-1000}" --seed 7000 --out "$out/shift-$name"
   folders+=("$out/shift-$name")
 done

@@ -7,8 +7,6 @@ from typing import Any
 from .agents.comparison import POOLED
 from .console import console_beside, print_table, write_json
 
-_MUCH_FALLBACK = 0.2  # of decisions: beyond, a row says little of its policy
-
 
 def print_evaluation(payload: dict[str, Any], json_file: str | None = None) -> None:
     """Tables of an evaluation's payload; with `json_file` the payload as JSON too."""
@@ -45,6 +43,8 @@ def print_evaluation(payload: dict[str, Any], json_file: str | None = None) -> N
 
 def print_fallbacks(payload: dict[str, Any], json_file: str | None = None) -> None:
     """A line for every router that the rule SOR stands behind, and a warning where it decided much."""
+    from .tca.report.words import MUCH_FALLBACK  # with the report's libraries, so only when there is a result
+
     for name, r in payload["routers"].items():
         if (fallback := r.get("fallback")) is not None:
             features = ", ".join(f"{feature} {n:,}" for feature, n in sorted(fallback["by_feature"].items())) or "none"
@@ -52,7 +52,7 @@ def print_fallbacks(payload: dict[str, Any], json_file: str | None = None) -> No
                 f"{name}: fallback to the rule SOR in {fallback['fallback_frac']:.2%} of {fallback['decisions']:,} "
                 f"decisions (features outside training: {features})"
             )
-            if fallback["fallback_frac"] > _MUCH_FALLBACK:
+            if fallback["fallback_frac"] > MUCH_FALLBACK:
                 console_beside(json_file).print(
                     f"WARNING: the rule SOR, not the policy, took {fallback['fallback_frac']:.0%} of the decisions of "
                     f"{name!r}; its row says that much less of the policy. Train on a market like this one.",

@@ -297,3 +297,16 @@ def test_the_shipped_policy_evaluates_and_decides(tmp_path: Path) -> None:
     assert lead["ci95_bps"][1] < 0
     glasspool("explain", str(folder), "--orders", "1", "--out", str(tmp_path / "log"))
     glasspool("audit", "verify", str(tmp_path / "log" / "decisions.jsonl"), "--bundle", str(folder))
+
+
+def test_an_evaluation_says_what_was_read_into_its_market(tmp_path: Path) -> None:
+    (tmp_path / "desk.yaml").write_text(
+        "base: base\nname: desk\ndark_slots: []\nrandomisation: null\ndark_pools:\n"
+        "  - {name: DESK, fill_rate: {60: 0.2}, reversion_bps: {10: -0.2}}\n"
+    )
+    done = glasspool("evaluate", "rule_sor", "--against", "tuned_sor", "--market", str(tmp_path / "desk.yaml"),
+                     "--episodes", "20", "--out", str(tmp_path / "evaluation"))  # fmt: skip
+    told = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())["market_notes"]
+    assert len(told) == 6 and all(note in done.stderr for note in told)  # two of a pool in each of three classes
+    glasspool("report", str(tmp_path / "evaluation"))
+    assert "fill_rate means supply_frac" in (tmp_path / "evaluation" / "report.html").read_text()

@@ -54,6 +54,14 @@ class VenueRow(_Input):
     n_fills: int
 
 
+class Fallback(_Input):
+    """Decisions that the rule SOR took in the policy's place, a feature being outside training. By feature: counts."""
+
+    decisions: int
+    fallback_frac: float
+    by_feature: dict[str, int]
+
+
 class RouterResult(_Input):
     """One router: costs (+ = cost), shares by kind of route (fractions), completion (fraction)."""
 
@@ -68,6 +76,7 @@ class RouterResult(_Input):
     tail5_bps: float
     completion_frac: float
     venues: list[VenueRow] = []
+    fallback: Fallback | None = None  # None: no policy that could fall back
 
 
 class SeedDifference(_Input):
@@ -106,6 +115,7 @@ class Evaluation(_Input):
     routers: Annotated[dict[str, RouterResult], Field(min_length=1)]
     comparisons: list[Comparison]
     hashes: dict[str, str] = {}
+    market_notes: list[str] = []  # what was decided for the user in reading the market
 
     @model_validator(mode="after")
     def _comparisons_name_known_routers(self) -> Self:

@@ -13,6 +13,7 @@ from .inputs import COMPONENTS, Comparison, Evaluation
 
 MIN_PARENTS = 20  # under this many orders: the value in grey with n, without interval, rank or verdict
 MIN_FILLS = 50
+MUCH_FALLBACK = 0.2  # of decisions: beyond, a router's results say little of its policy
 BASELINE_NAMES = {
     "rule_sor": "the rule-based SOR",
     "tuned_sor": "the tuned SOR",
@@ -86,13 +87,13 @@ def comparison(evaluation: Evaluation, baseline: str) -> Comparison | None:
 
 
 def verdict(evaluation: Evaluation) -> list[Line]:
-    """Five lines: against the rule SOR, against the tuned SOR, why, the bad tail and completion, the training seeds."""
+    """Against the rule SOR and the tuned one, why, the bad tail and completion, the training seeds, the fallback."""
     rule, tuned = comparison(evaluation, "rule_sor"), comparison(evaluation, "tuned_sor")
     lines = [_against(evaluation, "rule_sor", rule), _against(evaluation, "tuned_sor", tuned)]
     lines.append(_reason(tuned or rule))
     lines.append(_tail(evaluation, "tuned_sor" if tuned else "rule_sor"))
     lines.append(_seeds(evaluation, tuned or rule))
-    return lines
+    return lines + _fallback(evaluation)
 
 
 def headline(evaluation: Evaluation) -> str:
@@ -175,6 +176,20 @@ def _tail(evaluation: Evaluation, baseline: str) -> Line:
     else:
         text += f"; it completes {percent(mine.completion_frac, 2)} of the shares."
     return Line(state, "Bad days and completion:", text)
+
+
+def _fallback(evaluation: Evaluation) -> list[Line]:
+    """Who decided, where the rule SOR stands behind the policy."""
+    fallback = evaluation.routers[subject(evaluation)].fallback
+    if fallback is None:
+        return []
+    text = f"the rule-based SOR took {percent(fallback.fallback_frac, 2)} of {fallback.decisions:,} decisions"
+    often = sorted(fallback.by_feature, key=lambda name: (-fallback.by_feature[name], name))[:3]
+    if often:
+        text += f", since features were outside what training met, most often {', '.join(often)}"
+    if much := fallback.fallback_frac > MUCH_FALLBACK:
+        text += "; these results say that much less of the policy"
+    return [Line("bad" if much else "plain", "Who decided:", text + ".")]
 
 
 def _seeds(evaluation: Evaluation, c: Comparison | None) -> Line:

@@ -360,6 +360,23 @@ def test_unfinished_orders_are_not_hidden_behind_a_lower_cost(folder: Path) -> N
     assert "a lower cost does not count while orders stay unfinished" in page
 
 
+@pytest.mark.parametrize(("frac", "state"), [(0.004, "plain"), (0.31, "bad")])
+def test_the_verdict_tells_what_the_fallback_decided(folder: Path, frac: float, state: str) -> None:
+    fallback = {"decisions": 12_345, "fallback_frac": frac, "by_feature": {"urgency": 2, "log_volume": 50}}
+    page = _page(folder, lambda d: d["routers"]["learned"].update(fallback=fallback))
+    (line,) = [x for x in page.splitlines() if "Who decided:" in x]
+    assert f'class="{state}"' in line and f"{100 * frac:.2f}" in line and "12,345 decisions" in line
+    assert "most often log_volume, urgency" in line and ("less of the policy" in line) == (state == "bad")
+    assert "Who decided:" not in _page(folder)  # no fallback behind it, as of a user's own router
+
+
+def test_what_was_read_into_the_market_stands_among_the_facts(folder: Path) -> None:
+    note = "pool 'desk', class 'large': fill_rate means <b>supply_frac</b> 0.01"
+    page = _page(folder, lambda d: d.update(market_notes=[note, "another"]))
+    assert "fill_rate means &lt;b&gt;supply_frac&lt;/b&gt; 0.01<br>another</dd>" in page
+    assert "Read into it" not in _page(folder)
+
+
 def test_venues_under_50_fills_are_grey(folder: Path) -> None:
     page = _page(folder)
     assert '<tr class="grey"><td>XQDC</td>' in page

@@ -110,6 +110,10 @@ def notes(market: MarketConfig) -> list[str]:
     found, drawn = [], market.randomisation
     anew = 0.0 if drawn is None else drawn.independent_toxicity_prob
     for pool in market.dark_pools:
+        if pool.supply_frac > 1:
+            found.append(
+                f"pool {pool.name!r}: supply_frac {pool.supply_frac:g} is more than all of the market's volume"
+            )
         for stock in market.stocks:
             parts = []
             if pool.reversion_bps is not None:

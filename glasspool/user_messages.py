@@ -57,8 +57,9 @@ def _yaml_message(error: yaml.YAMLError) -> str:
     if mark is None:
         return f"not valid YAML: {' '.join(str(error).split())}. Mend that line, or write the file again as UTF-8 text."
     problem = getattr(error, "problem", None) or "cannot be read"
+    where = "" if mark.name.startswith("<") else f"{mark.name}: "  # <unicode string>: a note names the file
     return (
-        f"{mark.name}: line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {problem}. "
+        f"{where}line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {problem}. "
         f"Check the indentation, the colons and the quotes there and on the line above."
     )
 
@@ -89,8 +90,23 @@ def _setting_line(detail: Any, model: type[BaseModel] | None) -> str:
         case "literal_error":
             known = re.findall(r"'([^']+)'", detail["ctx"]["expected"])
             return f"{key} = {value}: {detail['msg']}. {_near_miss(str(detail['input']), known)}".rstrip()
+        case "dict_type":
+            return f"{key} = {value}: a mapping was expected here, written {{key: value}}."
+        case "list_type" | "tuple_type":
+            return f"{key} = {value}: a list was expected here, written [first, second]."
         case _:
-            return f"{key} = {value}: {detail['msg'].removeprefix('Value error, ').rstrip('.')}."
+            said = f"{key} = {value}: {detail['msg'].removeprefix('Value error, ').rstrip('.')}."
+            return said + _of_percent(detail)
+
+
+def _of_percent(detail: Any) -> str:
+    """The share that a percentage stands for, where a share was expected."""
+    value, context = detail["input"], detail.get("ctx", {})
+    if detail["type"] == "float_parsing" and (text := re.fullmatch(r"(\d+(?:\.\d+)?) ?%", str(value))):
+        return f" {value} is written {float(text[1]) / 100:g}."
+    if isinstance(value, int | float) and 1 < value <= 100 and 1 in (context.get("lt"), context.get("le")):
+        return f" It is a share: {value:g} % is written {value / 100:g}."
+    return ""
 
 
 def _near_miss(word: str, known: Sequence[str]) -> str:

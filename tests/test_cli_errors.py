@@ -125,6 +125,30 @@ def test_an_unknown_key_near_nothing_gets_the_keys_known_at_that_place(run: Run)
     assert stderr == "error: venues.0.zzz = 1: unknown key. Known here: kind, latency_us.\n"
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("dark_pools.0.fill_rate={60: 20}", "Input should be less than 1. It is a share: 20 % is written 0.2."),
+        ("dark_pools.0.fill_rate={60: 20%}", "20% is written 0.2."),
+        ("dark_pools.0.fill_rate=0.2", "a mapping was expected here, written {key: value}."),
+        ("noise.spread_log_sd=12 %", "12 % is written 0.12."),
+        ("events.outage_prob=150", "Input should be less than or equal to 1.\n"),  # no percentage either
+    ],
+)
+def test_a_value_of_another_form_is_told_the_form(run: Run, override: str, words: str) -> None:
+    code, stderr = run(lambda: load_market("base", [override]))
+    assert code == 2
+    assert words in stderr
+
+
+def test_yaml_broken_in_a_text_names_no_stream(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_text("base: base\ndark_pools: [{name: A\n")
+    code, stderr = run(lambda: load_market(file))
+    assert code == 2
+    assert stderr.startswith(f"error: {file}: line 3, column 1: not valid YAML")
+
+
 def test_every_wrong_setting_is_listed_and_the_file_noted_on_the_error_is_named(run: Run) -> None:
     def command() -> None:
         try:

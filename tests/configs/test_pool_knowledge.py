@@ -60,6 +60,8 @@ def test_one_horizon_is_fast_or_slow_and_the_choice_is_told() -> None:
     assert notes(load_market("base")) == []
     (one_shot,) = notes(load_market("base", ["oracle.one_shot_arrivals=true"]))
     assert "supply_frac does nothing" in one_shot
+    (large,) = notes(base_with_pool(supply_frac=5))
+    assert "more than all of the market's volume" in large
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ...configs.errors import UserError
 from ...configs.market import MarketConfig
 from ...envs.market import Market
-from . import accounts, as_drawn, draws, information, laws, lock_in, manipulation
+from . import accounts, as_drawn, described, draws, information, laws, lock_in, manipulation
 from .check import Check
 
 Progress = Callable[[str, int, int], None]
@@ -37,6 +37,7 @@ def certify(
         ("draws", lambda: draws.draws(config, orders, seed)),
         ("mid", lambda: laws.mid(market, 2 * orders, seed)),
         ("fills", lambda: laws.fills(config, orders, seed)),
+        ("fill rates", lambda: described.fill_rates(config, fewer, seed)),
         ("fills as drawn", lambda: as_drawn.as_drawn(config, orders, seed)),
         ("slot lengths", lambda: laws.slot_lengths(config, orders // 2, seed)),
         ("information", lambda: information.look_ahead(market, 8, seed)),

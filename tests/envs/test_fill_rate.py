@@ -7,49 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from glasspool.agents.certification.check import play
+from glasspool.agents.certification.described import fill_rates, filled_rests
 from glasspool.agents.certification.draws import draws
 from glasspool.agents.jobs.progress import progress_bar
 from glasspool.configs.errors import UserError
+from glasspool.configs.loading import load_market
 from glasspool.configs.pool_knowledge import notes, resolved_supply_frac
 from glasspool.configs.supply_law import rest_fill_rate
+from glasspool.envs import venues
 from glasspool.envs.market import Market
 from glasspool.envs.market_fit import _pools
-from glasspool.envs.state import Batch
 
 MarketWith = Callable[..., Market]
-Floats = NDArray[np.float64]
 FREE = {"max_routes": 20, "weight_cut": 0.0, "max_child_shares": 10**9, "max_dark_frac": 1.0,
         "toxicity_limit_hs": -99.0}  # fmt: skip
 DESK = {"name": "DESK", "fill_rate": {60: 0.2}}
-
-
-class Pausing:
-    """Rests for `rest` slots what nothing completes, then leaves the pool alone for ten lives of a contra order."""
-
-    name = "pausing"
-
-    def __init__(self, rest: int, pause: int) -> None:
-        self.rest, self.period = rest, rest + pause
-
-    def propose(self, market: Market, b: Batch, obs: Floats, work: Floats, weights: Floats) -> None:
-        weights[:] = [float(r.name == "DESK:rest") for r in market.routes]
-        work[:] = np.where(b.order["slot"] % self.period < self.rest, 10**8, 0)
-
-
-def filled_rests(market: Market, seconds: int, n: int) -> Floats:
-    """(n,) share of a day's rests of so many seconds that fill at all; the day's last, cut short, left out."""
-    slot_s = int(market.config.interval_s)
-    router = Pausing(seconds // slot_s, round(10 * market.config.dark_pools[0].life_s) // slot_s)
-    at = [r.name for r in market.routes].index("DESK:rest")
-    met: list[NDArray[np.bool_]] = []
-    play(market, router, n, 1, lambda b: met.append(b.fill_shares[:, at].sum(1) > 0), shares=10**9)
-    days = np.stack(met, 1)
-    days = days[:, : (days.shape[1] - 1) // router.period * router.period].reshape(n, -1, router.period)
-    return np.asarray(days[:, :, : router.rest].any(2).mean(1), float)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +43,8 @@ def test_orders_sent_to_rest_so_long_fill_as_often_as_stated(
         plain, {"orders": {"horizon_minutes": {390.0: 1.0}}, "controls": FREE, "interval_s": interval_s},
         {"dark_pools": [{"name": "DESK", "fill_rate": {seconds: rate}, **pool}]},
     )  # fmt: skip
-    filled = filled_rests(market, seconds, 150 if interval_s == 1 else 500)
+    life_s = market.config.dark_pools[0].life_s
+    filled = filled_rests(market, "DESK", life_s, seconds, 150 if interval_s == 1 else 500, seed=1)
     error = filled.std() / np.sqrt(len(filled))
     assert error < 0.04 * rate
     assert abs(filled.mean() - rate) < 4 * error
@@ -90,6 +65,21 @@ def test_every_class_gets_the_supply_that_its_fill_rate_asks(
     told = notes(config)
     assert all(f"class {s.name!r}: fill_rate means supply_frac" in t for s, t in zip(config.stocks, told, strict=True))
     assert all(line.passed for line in draws(config, 3_000, 1))
+
+
+def test_the_certificate_tells_whether_pools_fill_as_described(
+    market_with: MarketWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools = [{**DESK, "kappa_fast": 0.5}, {"name": "OTHER", "fill_rate": {10: 0.05, 120: 0.2}}]
+    config = market_with({"dark_slots": [], "dark_pools": pools, "randomisation": None}).config
+    lines = fill_rates(config, 200, 1)
+    assert [line.name for line in lines] == ["fill rates, large", "fill rates, mid", "fill rates, small"]
+    assert all(line.passed for line in lines), lines
+    assert all("for 0.2; OTHER at 10 s 0.0" in line.measured for line in lines)
+    assert [line.passed for line in fill_rates(config, 20, 1)] == [None] * 3  # too few days
+    monkeypatch.setattr(venues, "resolved_supply_frac", lambda *given: 1.5 * resolved_supply_frac(*given))
+    assert not any(line.passed for line in fill_rates(config, 200, 1))
+    assert fill_rates(load_market("base"), 100, 1) == []
 
 
 def test_commands_say_what_a_description_means(market_with: MarketWith, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,11 @@ def _summary(values: NDArray[np.float64], clusters: NDArray[np.int64] | None) ->
     return {"mean": interval.mean, "sd": float(rows.std(axis=1, ddof=1).mean()), "ci95": [interval.lo, interval.hi]}
 
 
+def _own_method(results: Sequence[RouterResult]) -> str:
+    """How a router's own intervals are made."""
+    return paired_interval(np.stack([r.cost_bps for r in results]), clusters=_clusters(results[0]), seed=0).method
+
+
 def _router_entry(results: Sequence[RouterResult], market: Market) -> dict[str, Any]:
     stacked = {
         f: np.stack([getattr(r, f) for r in results])
@@ -178,11 +183,12 @@ def evaluation_payload(
     else:
         first, *rest = baselines
         comparisons = [_comparison(first, name, [baselines[first]], [0], baselines[name]) for name in rest]
+    method = comparisons[0]["interval_method"] if comparisons else _own_method(runs or list(baselines.values())[:1])
     orders = len(next(iter(baselines.values())).cost_bps) if baselines else len(runs[0].cost_bps)
     return {
         "policy": policy, "market": market.config.name, "simulated": True, "seeds": [int(s) for s in seeds],
         "test_seed": seed, "episodes": orders, "interval_s": market.config.interval_s,
-        "interval_method": comparisons[0]["interval_method"] if comparisons else "normal over parents",
+        "interval_method": method,
         "command": command, "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "price_paths": "replayed" if market.replay is not None else "synthetic",
         "market_notes": notes(market.config), "routers": routers, "comparisons": comparisons,

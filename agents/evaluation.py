@@ -82,7 +82,7 @@ class RouterResult:
 def _mark_fills(rules: Rules, b: Batch, marks: NDArray[np.float64]) -> None:
     """Add improvement against the far touch and markouts from the price of every fill of the slot just worked."""
     settings = rules.settings[0]
-    lag_300 = int(round(300.0 / settings.interval_s))
+    lag_300 = max(1, int(round(300.0 / settings.interval_s)))
     for e in range(b.order.shape[0]):
         n = b.order[e].slot - 1
         ep = b.episode[e]
@@ -138,7 +138,7 @@ def fills_of(market: Market, b: Batch, rows: NDArray[np.int64]) -> NDArray[np.vo
     spread = np.where(types == TAKE, half, np.where(types == POST, -half, 0.0))
     impact = extra[:, 0] + extra[:, 2] + np.where(types == TAKE, extra[:, 1], 0.0)
     venue = b.venue[e, market.rules.route_venue[routes]]
-    lag, lag_300 = market.rules.markout_lag, round(300 / market.rules.interval_s)
+    lag, lag_300 = market.rules.markout_lag, max(1, round(300 / market.rules.interval_s))
     out["episode"], out["slot"], out["route"], out["inside_slot"] = ep["number"], n, routes, phases
     out["child_shares"], out["shares"] = b.child_shares[e, routes], b.fill_shares[e, routes, phases]
     out["time_s"] = ep["start_s"] + (n + 0.5 * phases) * market.rules.interval_s

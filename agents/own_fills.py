@@ -60,6 +60,7 @@ def add_own_fills(path: Path, out: Path, *, base: str, fitted: Path | None, symb
     Raises:
         UserError: the file breaks a rule, holds no dark venue, or a place cannot be written to.
     """
+    key = base_key(base, out) if fitted is None else ""
     fills = _one_name(read_own_fills(path), path, symbol)
     both = np.intersect1d(fills.venue[fills.dark], fills.venue[~fills.dark])
     if both.size:
@@ -74,7 +75,7 @@ def add_own_fills(path: Path, out: Path, *, base: str, fitted: Path | None, symb
     fits = fit_pools(fills, market, stock)
     names = _names(fits, market)
     pools = {fit.venue: fitted_pool(fit, market, stock, names[fit.venue]) for fit in fits}
-    text = _market_text(path, fills, fits, pools, stock, base, out, fitted)
+    text = _market_text(path, fills, fits, pools, stock, key, out, fitted)
     _check(text, out)
     table = [
         *_venue_rows(venue_estimates(fills)),
@@ -140,7 +141,9 @@ def _mid_column(horizon_s: float) -> str:
 def _one_name(fills: Fills, path: Path, symbol: str | None) -> Fills:
     """The rows of one symbol; a file without symbols is of one name."""
     names = {str(name) for name in fills.names["symbol"][np.unique(fills.symbol)]}
-    if (symbol is None and len(names) == 1) or names == {""}:
+    if symbol is not None and names == {""}:
+        raise UserError(f"{path}: has no column symbol, so --symbol {symbol} names nothing. Leave it out.")
+    if symbol is None and len(names) == 1:
         return fills
     if symbol is None or symbol not in names:
         listed = ", ".join(sorted(names)[:10])
@@ -198,7 +201,7 @@ def _market_text(
         lines = _without(fitted.read_text().splitlines(), ("dark_pools", "dark_slots", "randomisation"))
     else:
         lines = ["# Statistics only. Written by `glasspool calibrate --fills`."]
-        lines += [f"base: {base_key(base, out)}", f"name: {out.stem}"]
+        lines += [f"base: {base}", f"name: {out.stem}"]
         only = yaml.safe_dump([stock.model_dump(mode="json") | {"probability": 1.0}], sort_keys=False, width=10**6)
         lines += [f"# class {stock.name!r} of the base, nearest in price and spread", "stocks:"]
         lines += [f"  {line}" for line in only.splitlines()]

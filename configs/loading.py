@@ -23,15 +23,19 @@ M = TypeVar("M", bound=BaseModel)
 class _OneOfEach(yaml.SafeLoader):
     """YAML where a key stands once: of two the last would win, and nobody would be told."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        first: dict[tuple[str, str], yaml.ScalarNode] = {}
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)  # keys as written: what is merged with << comes later
+        first: dict[Any, yaml.Node] = {}
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and (before := first.setdefault((key.tag, key.value), key)) is not key:
-                raise UserError(
-                    f"line {key.start_mark.line + 1}: {key.value!r} stands in line {before.start_mark.line + 1} too. "
-                    "Keep one of them."
-                )
-        return super().construct_mapping(node, deep)
+            if isinstance(key, yaml.ScalarNode):
+                read = self.yaml_constructors.get(key.tag)
+                value = read(self, key) if read is not None else key.value  # 60 and 60.0 are one key
+                if (before := first.setdefault(value, key)) is not key:
+                    raise UserError(
+                        f"line {key.start_mark.line + 1}: {key.value!r} stands in line {before.start_mark.line + 1} "
+                        "too. Keep one of them."
+                    )
+        return node
 
 
 def find_config(name: str | Path, folder: str = "") -> Path:
@@ -124,7 +128,11 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
                 node = node.setdefault(part, {})
             else:
                 raise UserError(f"--set {text}: there is no {part!r} to set in")
-        parsed = _parsed(value, f"--set {key}")
+        try:
+            parsed = _parsed(value, f"--set {key}")
+        except yaml.YAMLError as error:
+            error.add_note(f"--set {text}")
+            raise
         if isinstance(node, list) and last.isdigit() and int(last) < len(node):
             node[int(last)] = parsed
         elif isinstance(node, dict):
@@ -163,8 +171,14 @@ def market_data(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def base_key(base: str | Path, out: Path) -> str:
-    """What to write as `base:` of a market file `out`: a packaged name as it is, a path as seen from that file."""
+    """What to write as `base:` of a market file `out`: a packaged name as it is, a path as seen from that file.
+
+    Raises:
+        UserError: `out` is the base.
+    """
     path = find_config(base, "markets")
+    if path.resolve() == out.resolve():
+        raise UserError(f"--out {out}: is the base itself, which would be lost. Name another file.")
     return str(base) if path.is_relative_to(PACKAGED) else Path(os.path.relpath(path, out.parent)).as_posix()
 
 
@@ -172,15 +186,25 @@ def load_experiment(name: str | Path, overrides: Sequence[str] = ()) -> Experime
     """An experiment by path or packaged name. Its `market` may be a name, a path, or the market itself."""
     path = find_config(name)
     data = _expand(read_yaml(path), path)
-    market = data.get("market", "base")
-    if isinstance(market, str):
-        beside = path.parent / market
-        data["market"] = market_data(beside if beside.is_file() else find_config(market, "markets"))
-    elif isinstance(market, dict) and isinstance(market.get("base"), str):
-        market = dict(market)
-        data["market"] = {**market_data(find_config(market.pop("base"), "markets")), **market}
+    data["market"] = _market_of(data.get("market", "base"), path)
     data.setdefault("name", path.stem)
-    return _build(ExperimentConfig, apply_overrides(data, overrides), path)
+    data = apply_overrides(data, overrides)
+    data["market"] = _market_of(data["market"], path)  # --set market=NAME
+    return _build(ExperimentConfig, data, path)
+
+
+def _market_of(market: Any, experiment: Path) -> Any:
+    """The settings of an experiment's market: a name, a path (beside the experiment first), or the market itself."""
+
+    def data_of(name: str) -> dict[str, Any]:
+        beside = experiment.parent / name
+        return market_data(beside if beside.is_file() else find_config(name, "markets"))
+
+    if isinstance(market, str):
+        return data_of(market)
+    if isinstance(market, dict) and isinstance(market.get("base"), str):
+        return {**data_of(market["base"]), **{k: v for k, v in market.items() if k != "base"}}
+    return market
 
 
 def load_router_settings(config: type[M], name: str | Path) -> M:

@@ -186,6 +186,16 @@ class RandomisationConfig(Model):
     scorecard_markout_bias_hs: float = 0.0  # of every historical scorecard, the same for all routers; + = flattering
     scorecard_fill_factor: Positive = 1.0  # historical over true fill rate
 
+    @model_validator(mode="after")
+    def _ranges_run_upwards(self) -> RandomisationConfig:
+        for name in ("supply_factor", "flow_factor", "leak_weight", "scorecard_fills", "kappa_fast", "kappa_slow"):
+            low, high = getattr(self, name)
+            least = 0.0 if name.startswith("kappa") else 1e-12  # the others are drawn on a logarithm
+            if not least <= low <= high:
+                above = "at least 0" if least == 0 else "above 0"
+                raise ValueError(f"randomisation.{name} [{low:g}, {high:g}]: give [lowest, highest], {above}")
+        return self
+
 
 class OrderConfig(Model):
     """The distribution of parent orders, or one fixed order."""

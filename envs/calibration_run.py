@@ -71,6 +71,7 @@ def calibrate_files(
     """
     out = Path(out)
     _check_place(out)
+    key = base_key(base, out)
     original = load_market(find_config(base, "markets"))
     measured, findings = _measure(paths, symbol)
     lent = with_fees(_dated(original, measured), fees)
@@ -87,7 +88,7 @@ def calibrate_files(
         ) from error
     groups = _groups(measured)
     header = _header(measured, law_statistics(market, groups))
-    text = market_yaml(fit, base=base_key(base, out), name=out.stem, trade_date=market.trade_date, header=header,
+    text = market_yaml(fit, base=key, name=out.stem, trade_date=market.trade_date, header=header,
                        market=original)  # fmt: skip
 
     achieved: dict[str, float] = {}

@@ -202,13 +202,6 @@ def child_orders(
 
 
 @compiled
-def dark_room_shares(rules: Rules, b: Batch, e: int) -> int:
-    """Shares that may still be sent dark under the parent's cap."""
-    settings = rules.settings[0]
-    return int(settings.max_dark_frac * b.episode[e].shares) - b.order[e].dark_shares
-
-
-@compiled
 def release_rows(rules: Rules, b: Batch, work_shares: np.ndarray, weights: np.ndarray) -> None:
     """Turn proposals (shares to work (E,), weights over routes (E, R)) into released child orders `b.child_shares`.
 

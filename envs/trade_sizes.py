@@ -71,13 +71,6 @@ def law_mean_shares(beta: float, max_lots: int) -> float:
     return _LOT_SHARES * float((lots * weights).sum())
 
 
-def law_percentiles_shares(beta: float, max_lots: int) -> tuple[float, ...]:
-    """Percentiles of the law at PERCENTILES, shares."""
-    lots, weights = _law(beta, max_lots)
-    at = np.searchsorted(np.cumsum(weights), np.array(PERCENTILES) / 100 - 1e-12)
-    return tuple(float(_LOT_SHARES * lots[k]) for k in at)
-
-
 def _law(beta: float, max_lots: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     lots = np.arange(1, max_lots + 1, dtype=float)
     weights = lots**-beta

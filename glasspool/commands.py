@@ -152,8 +152,11 @@ def explain(
 ) -> None:
     """Log every decision of sample orders with its explanation (decisions.jsonl and .parquet); plot; validate."""
     from .agents.jobs.explaining import explain_job, shapes_job, validate_job
+    from .configs.errors import UserError
 
     _refuse_bundle(out)
+    if not validate and (beside or json_file is not None):
+        raise UserError("--beside and --json belong to --validate. Add it, or leave them out.")
     if shapes:
         typer.echo(f"plots: {shapes_job(bundle, out)}")
         if out is None and not validate:
@@ -228,6 +231,8 @@ def calibrate(
             raise UserError(
                 "--volume-curve and --fees need market files beside --fills. Name them, or leave these out."
             )
+        if not check:
+            raise UserError("--no-check is about generated days, which need market files. Leave it out.")
         found = _calibrate_fills(fills, out, base, None, json_file, symbol)
         if json_file is not None:
             write_json(json_file, found)

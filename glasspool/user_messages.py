@@ -104,7 +104,8 @@ def _of_percent(detail: Any) -> str:
     value, context = detail["input"], detail.get("ctx", {})
     if detail["type"] == "float_parsing" and (text := re.fullmatch(r"(\d+(?:\.\d+)?) ?%", str(value))):
         return f" {value} is written {float(text[1]) / 100:g}."
-    if isinstance(value, int | float) and 1 < value <= 100 and 1 in (context.get("lt"), context.get("le")):
+    of_share = any(word in str(part) for part in detail["loc"] for word in ("frac", "prob", "fill_rate"))
+    if of_share and isinstance(value, int | float) and 1 < value <= 100 and 1 in (context.get("lt"), context.get("le")):
         return f" It is a share: {value:g} % is written {value / 100:g}."
     return ""
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..configs.market import DarkPoolConfig, MarketConfig, StockConfig
 from ..configs.session import SESSION_S
-from ..configs.supply_law import KAPPA_MAX, size_tail, supply_at
+from ..configs.supply_law import KAPPA_MAX, chance_to_fill, log_scatter, size_tail, supply_at
 from .fills import UNKNOWN, Fills
 from .venue_estimates import order_types
 
@@ -59,13 +59,16 @@ def children_of(fills: Fills) -> Children:
     rests = (kind == REST) | (kind == POST)
     usable = in_session(sent) & ((kind != REST) | (recv != UNKNOWN))
     life = np.where(rests, (last_ns - sent) / 1e9, 0.0)
-    for k in (POST, REST):  # a child that filled whole would have rested as long as those that did not
-        left = (kind == k) & (filled < routed)
-        if left.any():
-            life[(kind == k) & (filled >= routed)] = np.median(life[left])
+    venue = fills.venue[first]
+    for k in (POST, REST):  # a child that filled whole would have rested as long as those there, or any, that did not
+        left, whole = (kind == k) & (filled < routed), (kind == k) & (filled >= routed)
+        for v in np.unique(venue[whole]):
+            alike = left & (venue == v) if (left & (venue == v)).any() else left
+            if alike.any():
+                life[whole & (venue == v)] = np.median(life[alike])
     order = np.argsort(sent, kind="stable")
     c = Children(
-        fills.child[first][order], kind[order], fills.venue[first][order], fills.parent[first][order], routed[order],
+        fills.child[first][order], kind[order], venue[order], fills.parent[first][order], routed[order],
         filled[order], sent[order], life[order], np.full(n, math.inf), np.zeros(n, np.int64), usable[order],
     )  # fmt: skip
     visit: dict[tuple[int, int], tuple[float, int]] = {}
@@ -110,9 +113,10 @@ class Exposure(NamedTuple):
     filled: BoolArray
     standing: FloatArray  # mean arrivals that stand there when it comes, at a supply of the whole volume
     coming: FloatArray  # ... that come while it rests
+    resting_s: FloatArray  # 0 for a ping
     left: FloatArray  # chance that a contra order met before still stands there
     level: FloatArray  # mean of (sigma / usual sigma)^nu at the time of day, a factor on toxicity
-    sd: float  # log-normal scatter of arrivals, tilts apart
+    sd: FloatArray  # log-normal scatter of arrivals, tilts apart
 
     def kappas(self, usual: FloatArray) -> FloatArray:
         """(n, 2) toxicity that each child met, of the pool's `usual` one; the model caps it."""
@@ -127,7 +131,7 @@ def exposure_of(
     least = np.maximum(1, np.minimum(np.maximum(1, c.routed[own] // lot), pool.min_quantity_lots))
     age, life = c.age_s[own], c.life_s[own]
     standing = pool.life_s * -np.expm1(-age / pool.life_s)
-    supply = supply_at(market, stock, pool, session_s(c.sent_ns[own]), least, market.interval_s)
+    supply = supply_at(market, stock, pool, session_s(c.sent_ns[own]), least)
     # what the contra of a child that filled whole left behind, if it is still there
     before = c.after_full[own] // lot
     over, reached = (size_tail(pool, stock, lots)[0] for lots in (before + least, np.maximum(1, before)))
@@ -135,21 +139,16 @@ def exposure_of(
     left = np.where(before > 0, stays * np.divide(over, reached, out=np.zeros_like(over), where=reached > 0), 0.0)
     return Exposure(
         c.child[own], c.sent_ns[own], c.parent[own], c.filled[own] > 0, supply.per_s * standing, supply.per_s * life,
-        left, supply.toxicity_level, supply.log_sd,
+        life, left, supply.toxicity_level, log_scatter(market, life),
     )  # fmt: skip
 
 
-def fill_chance(met: Exposure, supply: float, kappas: FloatArray) -> FloatArray:
-    """By child: chance that a fresh contra order fills it. Both tilts act on what stands there, the slow one on what
-    comes. `kappas`: usual toxicity, fast and slow."""
+def fill_chance(
+    met: Exposure, supply: float, kappas: FloatArray, market: MarketConfig, stock: StockConfig
+) -> FloatArray:
+    """By child: chance that a fresh contra order fills it. `kappas`: usual toxicity, fast and slow."""
     fast, slow = met.kappas(kappas).T
-    sd = np.hypot(met.sd, slow)
-    empty = np.zeros(len(met.sent_ns))
-    for z, w in zip(_NODES, _WEIGHTS, strict=True) if kappas[0] > 0 else ((0.0, 1.0),):
-        arrivals = supply * (met.standing * np.exp(fast * z - 0.5 * fast**2) + met.coming)
-        for y, v in zip(_NODES, _WEIGHTS, strict=True):
-            empty += w * v * np.exp(-arrivals * np.exp(sd * y - 0.5 * sd * sd))
-    return np.asarray(1.0 - empty)
+    return chance_to_fill(market, stock, supply * met.standing, supply * met.coming, met.resting_s, (fast, slow))
 
 
 def kept_tilt(arrivals: FloatArray, sd: FloatArray) -> FloatArray:

@@ -9,6 +9,8 @@ of a resting contra order, law of sizes, minimum quantity. The market's own equa
   horizons are independent with variance proportional to their length; the own footprint is taken off;
 - leak: how much more the mid runs after pings to this pool than after takes of no more shares.
 
+Contra orders are taken as of one type, whatever the base says (`informed_frac`): fills do not tell two apart.
+
 Intervals are normal with errors clustered by parent.
 """
 
@@ -32,6 +34,7 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 _Z95 = 1.959964
 _ROUNDS = 4
+_AT_ONCE_NS = 100_000_000  # a fill so soon after its order met what stood there: latencies are shorter, rests longer
 _NOTHING = Estimate(None, None, None, 0, 0)
 
 
@@ -66,8 +69,8 @@ def fit_pools(fills: Fills, market: MarketConfig, stock: StockConfig) -> list[Po
         rows = np.flatnonzero((fills.venue == code) & (kinds >= PING) & (fills.shares > 0))
         kappas, errors = _used_kappas((_NOTHING, _NOTHING), pool, market, stock)
         for _ in range(_ROUNDS):  # supply and toxicity each ask for the other
-            supply = _supply(met, kappas, errors)
-            gammas = _toxicity(fills, rows, met, supply, kappas, footprint, stock)
+            supply = _supply(met, kappas, errors, market, stock)
+            gammas = _toxicity(fills, rows, kinds, met, supply, kappas, footprint, stock)
             kappas, errors = _used_kappas(gammas, pool, market, stock)
         leakage, weight = _leak(fills, kinds, int(code), market, stock)
         fees = fills.fee_e6[rows]
@@ -83,7 +86,8 @@ def fit_pools(fills: Fills, market: MarketConfig, stock: StockConfig) -> list[Po
 
 def base_pool(market: MarketConfig, name: str) -> DarkPoolConfig:
     """The base's pool of that name, which lends what own fills do not tell; else one of the model's defaults."""
-    return next((p for p in market.dark_pools if p.name == name), DarkPoolConfig(name=name))
+    found = next((p for p in market.dark_pools if p.name == name), DarkPoolConfig(name=name))
+    return found.model_copy(update={"informed_frac": None})
 
 
 def fitted_pool(fit: PoolFit, market: MarketConfig, stock: StockConfig, name: str) -> DarkPoolConfig:
@@ -135,6 +139,8 @@ def _weighed(e: Estimate, unit: float, known: FloatArray, own: float | None) -> 
     value, error = e.value / unit, (e.hi - e.lo) / 2 / _Z95 / unit
     if abs(value - prior) > _Z95 * math.hypot(error, spread):
         return value, error
+    if error == 0:
+        return value, 0.0
     precision = 1 / error**2 + 1 / spread**2
     return (value / error**2 + prior / spread**2) / precision, 1 / math.sqrt(precision)
 
@@ -143,7 +149,9 @@ def _rounded(x: float) -> float:
     return float(f"{x:.4g}")
 
 
-def _supply(met: Exposure, kappas: FloatArray, errors: FloatArray) -> Estimate:
+def _supply(
+    met: Exposure, kappas: FloatArray, errors: FloatArray, market: MarketConfig, stock: StockConfig
+) -> Estimate:
     """Contra supply as a share of volume: the value at which the model fills as many children as filled.
 
     `errors`: standard errors of the toxicities, which the interval takes in by their effect on the value.
@@ -154,7 +162,8 @@ def _supply(met: Exposure, kappas: FloatArray, errors: FloatArray) -> Estimate:
         return Estimate(None, None, None, n, n_parents)
 
     def residual(log_supply: float, kappas: FloatArray = kappas) -> FloatArray:
-        return np.asarray(got - 1.0 + (1.0 - fill_chance(met, math.exp(log_supply), kappas)) * (1.0 - met.left))
+        chance = fill_chance(met, math.exp(log_supply), kappas, market, stock)
+        return np.asarray(got - 1.0 + (1.0 - chance) * (1.0 - met.left))
 
     lo, hi = -16.0, 2.0
     if residual(lo).sum() <= 0 or residual(hi).sum() >= 0:
@@ -190,17 +199,19 @@ def _footprint(fills: Fills, kind: IntArray) -> dict[float, float]:
 
 
 def _toxicity(
-    fills: Fills, rows: IntArray, met: Exposure, supply: Estimate, kappas: FloatArray, footprint: dict[float, float],
-    stock: StockConfig,
+    fills: Fills, rows: IntArray, kinds: IntArray, met: Exposure, supply: Estimate, kappas: FloatArray,
+    footprint: dict[float, float], stock: StockConfig,
 ) -> tuple[Estimate, Estimate]:  # fmt: skip
     """(Gamma_fast, Gamma_slow), bps, from mid moves after the pool's fills, `rows` of the file.
 
-    Fills stamped when they were routed met what stood there, tilted by both alphas; others print displaced by a fast
-    alpha of their own, which nothing saturates. Children that may have met a leftover are left out.
+    Fills of pings, and of rests at once, met what stood there, tilted by both alphas; others print displaced by a fast
+    alpha of their own, which nothing saturates. Left out are fills of children that are not in `met` and of those that
+    may have met a leftover, and horizons without a mid.
     """
-    at = np.searchsorted(met.child, fills.child[rows], sorter=np.argsort(met.child, kind="stable"))
-    at = np.argsort(met.child, kind="stable")[at]
-    horizons = sorted(fills.mid_after_e6)
+    rows = rows[np.isin(fills.child[rows], met.child)]
+    order = np.argsort(met.child, kind="stable")
+    at = order[np.searchsorted(met.child, fills.child[rows], sorter=order)]
+    horizons = [h for h in sorted(fills.mid_after_e6) if np.isfinite(_moves_bps(fills, h)[rows]).any()]
     moves = np.full((len(rows), max(1, len(horizons))), np.nan)
     for j, h in enumerate(horizons):
         moves[:, j] = _moves_bps(fills, h)[rows] - footprint[h]
@@ -210,10 +221,12 @@ def _toxicity(
     if n < LEAST_FILLS or n_parents < LEAST_CLUSTERS or len(horizons) < 2 or supply.value is None:
         unknown = Estimate(None, None, None, n, n_parents)
         return unknown, unknown
-    at_once = fills.ts_ns[rows] <= met.sent_ns[at]
+    at_once = (kinds[rows] == PING) | (fills.ts_ns[rows] <= met.sent_ns[at] + _AT_ONCE_NS)
     tilts = met.kappas(kappas)[at]
-    node = kept_tilt(supply.value * met.standing[at], np.sqrt(met.sd**2 + (tilts**2).sum(axis=1)))
-    slot = kept_tilt(supply.value * met.coming[at], np.hypot(met.sd, tilts[:, 1]))
+    node = kept_tilt(supply.value * met.standing[at], np.sqrt(met.sd[at] ** 2 + (tilts**2).sum(axis=1)))
+    # a slow alpha saturates by what comes while it lasts
+    lasting = np.minimum(1.0, stock.tau_slow_s / np.maximum(met.resting_s[at], 1e-9))
+    slot = kept_tilt(supply.value * met.coming[at] * lasting, np.hypot(met.sd[at], tilts[:, 1]))
     kept = np.stack([np.where(at_once, node, 1.0), np.where(at_once, node, slot)], axis=1)
     most = np.divide(KAPPA_MAX, kappas, out=np.full(2, np.inf), where=kappas > 0)  # the model caps a tilt
     kept *= np.minimum(met.level[at][:, None], most)
@@ -249,15 +262,18 @@ def _leak(
     halves = zip(impact.transient_weights, impact.transient_half_lives_s, strict=True)
     kernel = stock.daily_vol_bps / stock.adv_shares * sum(w * 0.5 ** (horizon_s / life) for w, life in halves)
     lasting = impact.gamma * stock.daily_vol_bps * stock.outstanding_over_adv**0.25 / stock.adv_shares
-    weight = np.where(fills.dark, impact.dark_weight, 1.0)
-    moves = _moves_bps(fills, horizon_s) - weight * fills.shares * (kernel + lasting)
-    here = (kind == PING) & (fills.venue == code) & np.isfinite(moves)
-    n, n_parents = int(here.sum()), int(np.unique(fills.parent[here]).size)
+    _, first, child = np.unique(fills.child, return_index=True, return_inverse=True)  # a child has a row a fill
+    filled, routed = np.bincount(child, fills.shares), fills.routed_shares[first]
+    kind, venue, parent = kind[first], fills.venue[first], fills.parent[first]
+    weight = np.where(fills.dark[first], impact.dark_weight, 1.0)
+    moves = _moves_bps(fills, horizon_s)[first] - weight * filled * (kernel + lasting)
+    here = (kind == PING) & (venue == code) & np.isfinite(moves)
+    n, n_parents = int(here.sum()), int(np.unique(parent[here]).size)
     unknown = Estimate(None, None, None, n, n_parents)
     if n < LEAST_FILLS or n_parents < LEAST_CLUSTERS:
         return unknown, unknown
-    there = (kind == TAKE) & np.isfinite(moves) & (fills.shares <= fills.routed_shares[here].max())
-    missed = np.where(fills.shares[here] == 0, fills.routed_shares[here], 0).astype(float)
+    there = (kind == TAKE) & np.isfinite(moves) & (filled <= routed[here].max())
+    missed = np.maximum(0.0, routed[here] - filled[here])
     unit = kernel * float(missed.mean())  # bps at a leak weight of 1
     if there.sum() < LEAST_FILLS or unit <= 0:
         return unknown, unknown
@@ -265,7 +281,7 @@ def _leak(
     residual = np.zeros(len(moves))
     residual[here] = (moves[here] - moves[here].mean()) / here.sum()
     residual[there] = -(moves[there] - moves[there].mean()) / there.sum()
-    half = _Z95 * clustered_se(residual[here | there], 1.0, fills.parent[here | there])
+    half = _Z95 * clustered_se(residual[here | there], 1.0, parent[here | there])
     return Estimate(gap, gap - half, gap + half, n, n_parents), Estimate(
         gap / unit, (gap - half) / unit, (gap + half) / unit, n, n_parents
     )

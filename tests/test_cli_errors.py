@@ -133,6 +133,8 @@ def test_an_unknown_key_near_nothing_gets_the_keys_known_at_that_place(run: Run)
         ("dark_pools.0.fill_rate=0.2", "a mapping was expected here, written {key: value}."),
         ("noise.spread_log_sd=12 %", "12 % is written 0.12."),
         ("events.outage_prob=150", "Input should be less than or equal to 1.\n"),  # no percentage either
+        ("noise.supply_persistence_300s=2", "1.\n"),  # no share
+        ("dark_slots=[1", "--set dark_slots=[1: line 1"),
     ],
 )
 def test_a_value_of_another_form_is_told_the_form(run: Run, override: str, words: str) -> None:

@@ -84,6 +84,41 @@ def test_evaluation_is_paired_and_its_parts_add_up(home: Path) -> None:
     assert json.loads((home / "table.json").read_text()) == payload
 
 
+def test_an_evaluation_leaves_nothing_of_the_one_before(home: Path, tmp_path: Path) -> None:
+    """A report would tell the decisions and curves of the other policy as this one's."""
+    import shutil
+
+    folder = tmp_path / "evaluation"
+    shutil.copytree(home / "evaluation", folder)
+    assert {"decisions.jsonl", "policy.json", "training-s1.json", "report.html"} <= {p.name for p in folder.iterdir()}
+    glasspool(
+        "evaluate",
+        "rule_sor",
+        "--against",
+        "rule_sor",
+        "--market",
+        "ibm_2013",
+        "--episodes",
+        "20",
+        "--out",
+        str(folder),
+    )
+    assert {p.name for p in folder.iterdir()} == {"evaluation.json", "episodes.parquet", "fills.parquet"}
+    payload = json.loads((folder / "evaluation.json").read_text())
+    assert payload["comparisons"] == [] and "bootstrap" in payload["interval_method"]  # of the router alone
+
+
+def test_options_that_would_do_nothing_are_refused(home: Path, tmp_path: Path) -> None:
+    done = glasspool(
+        "explain", str(home / "bundle"), "--json", str(tmp_path / "x.json"), "--out", str(tmp_path), code=2
+    )
+    assert "--beside and --json belong to --validate" in done.stderr
+    fills = tmp_path / "fills.csv"
+    fills.write_text("child_id\n")
+    done = glasspool("calibrate", "--fills", str(fills), "--no-check", "--out", str(tmp_path / "m.yaml"), code=2)
+    assert "--no-check is about generated days" in done.stderr
+
+
 def test_fills_stay_inside_their_orders(home: Path) -> None:
     fills = pd.read_parquet(home / "evaluation" / "fills.parquet")
     episodes = pd.read_parquet(home / "evaluation" / "episodes.parquet")
@@ -155,6 +190,11 @@ def test_interrupted_training_goes_on_to_its_end(home: Path, tmp_path: Path) -> 
     stopped = json.loads((run / "training.json").read_text())["steps"]
     text = (run / "config.yaml").read_text().replace("max_seconds: 0.001", "max_seconds: null")
     (run / "config.yaml").write_text(text)
+    for other in (["--set", "agent.knots=5"], ["--seed", "7"]):
+        assert (
+            "--resume goes on with" in glasspool("train", config, "--out", str(run), "--resume", *other, code=2).stderr
+        )
+    assert (run / "config.yaml").read_text() == text
     glasspool("train", config, "--out", str(run), "--resume")
     training = json.loads((run / "training.json").read_text())
     assert stopped < 8192 <= training["steps"]

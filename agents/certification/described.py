@@ -53,21 +53,26 @@ def fill_rates(config: MarketConfig, n: int, seed: int) -> list[Check]:
     found = []
     for s, stock in enumerate(config.stocks) if pools else ():
         lab = laboratory(config, s, minutes=DAY_MINUTES).config.model_copy(update={"noise": config.noise})
-        market, said, held = Market(lab), [], True
+        market, said, unplayed, held = Market(lab), [], [], True
         for pool in pools:
             rates = pool.fill_rate or {}
             for seconds, stated in sorted(rates.items()):
+                if seconds % market.config.interval_s:
+                    unplayed.append(f"{pool.name} at {seconds:g} s")
+                    continue
                 filled = filled_rests(market, pool.name, pool.life_s, seconds, n, seed)
                 error = float(filled.std() / math.sqrt(n))
                 # of several durations one supply meets each to FILL_RESIDUAL_MAX (configs/pool_knowledge.py)
                 allowed = FILL_RESIDUAL_MAX if len(rates) > 1 else min(FILL_RESIDUAL_MAX, _SHORT_OF_LAW * stated)
                 held &= abs(filled.mean() - stated) <= allowed + STANDARD_ERRORS * error
                 said.append(f"{pool.name} at {seconds:g} s {filled.mean():.3f} for {stated:g}")
-        judged = n >= MIN_EPISODES
+        judged = n >= MIN_EPISODES and bool(said)
+        if unplayed:
+            said.append(f"no whole slots, so not played: {', '.join(unplayed)}")
         found.append(
             Check(
                 f"fill rates, {stock.name}", claim, "; ".join(said), held if judged else None,
-                len(said) * FALSE_ALARM, unjudged=not judged,
+                len(said) * FALSE_ALARM, unjudged=n < MIN_EPISODES,
             )
         )  # fmt: skip
     return found

@@ -54,6 +54,7 @@ def evaluate_job(
     if guarded := [item.router for item in learned if isinstance(item.router, FallbackRouter)]:
         payload["routers"][POOLED]["fallback"] = fallback_entry(guarded)
     folder.mkdir(parents=True, exist_ok=True)
+    _clear(folder)
     for item in learned:
         if item.folder is not None:
             shutil.copyfile(item.folder / "training.json", folder / f"training-s{item.seed}.json")
@@ -67,6 +68,14 @@ def evaluate_job(
         )  # fmt: skip
     write_evaluation(folder, payload, episodes_frame(by_name, runs, seeds, venue), fills_frame(by_name, runs, seeds))
     return folder, payload
+
+
+def _clear(folder: Path) -> None:
+    """Take away what an earlier evaluation left there: a report would tell its decisions and curves as this one's."""
+    if (folder / "evaluation.json").is_file():
+        for pattern in ("decisions.*", "policy.json", "training-s*.json", "report.html"):
+            for path in folder.glob(pattern):
+                path.unlink()
 
 
 def _writable(folder: Path, json_file: str | None) -> None:

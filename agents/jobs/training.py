@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...configs.errors import UserError
 from ...configs.experiment import ExperimentConfig
 from ...configs.loading import load_experiment
 from ...envs.market import Market
@@ -21,18 +22,21 @@ def train_job(
     config: str, overrides: Sequence[str], seed: int | None, out: Path | None, *, resume: bool = False
 ) -> Path:
     """Train one seed into its folder, with a progress bar; returns the folder."""
-    if resume and out is not None and (out / "config.yaml").is_file():
-        experiment = read_config(out)
-        seed = experiment.seed if seed is None else seed
-    else:
-        experiment = load_experiment(config, overrides)
+    experiment = load_experiment(config, overrides)
+    folder = out or default_folder(experiment, experiment.seed if seed is None else seed)
+    if resume and (folder / "config.yaml").is_file():
+        experiment = read_config(folder)
+        if overrides or seed not in (None, experiment.seed):
+            raise UserError(
+                f"--resume goes on with the config and seed ({experiment.seed}) that {folder} was begun with. "
+                "Leave out --set and --seed (a time limit can be changed in its config.yaml), or name another folder."
+            )
     seed = experiment.seed if seed is None else seed
     # refuse what cannot be trained or evaluated before anything is written or replaced
     Market(experiment.market)
     Market(training_market(experiment))
     if experiment.training.teacher is not None:
         named_router(experiment.training.teacher)
-    folder = out or default_folder(experiment, seed)
     if folder.exists() and not resume and (folder / "training.json").is_file():
         files = ("best.zip", "checkpoint.zip", "search.pt", "policy.zip", RANGES, "training.json", "evaluation.json")
         for name in ("tensorboard", *files):

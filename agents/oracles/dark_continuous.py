@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import numpy as np
-
-from .parameters import FloatArray, NonNegative, Params, Positive
+from .parameters import NonNegative, Params, Positive
 
 
 class DarkFillContinuousParams(Params):
@@ -31,12 +29,3 @@ def solve_dark_fill_continuous(params: DarkFillContinuousParams) -> float:
     excess = params.risk / params.eta / (k + params.theta / 2)
     exponent = 2 * k * params.horizon
     return params.eta * (excess + (2 * k / math.expm1(exponent) if exponent < 700 else 0.0))
-
-
-def continuous_position(params: DarkFillContinuousParams, times: FloatArray) -> FloatArray:
-    """X(t)/X_0 if the dark order never fills: e^(theta t/2) sinh k(T - t)/sinh kT."""
-    k = math.sqrt(params.theta**2 / 4 + params.risk / params.eta)
-    left = params.horizon - times
-    if k == 0:
-        return np.asarray(left / params.horizon)
-    return np.asarray(np.exp(params.theta * times / 2) * np.sinh(k * left) / math.sinh(k * params.horizon))

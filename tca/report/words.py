@@ -86,24 +86,27 @@ def comparison(evaluation: Evaluation, baseline: str) -> Comparison | None:
     return found[0] if found else None
 
 
+def _judged(evaluation: Evaluation) -> dict[str, Comparison | None]:
+    """The SORs that a verdict is about: the rule-based one and the tuned one always, the strong one where compared."""
+    name = subject(evaluation)
+    found = {b: comparison(evaluation, b) for b in ("rule_sor", "tuned_sor", "sor_strong") if b != name}
+    return {b: c for b, c in found.items() if c is not None or b != "sor_strong"}
+
+
 def verdict(evaluation: Evaluation) -> list[Line]:
-    """Against the rule SOR and the tuned one, why, the bad tail and completion, the training seeds, the fallback."""
-    rule, tuned = comparison(evaluation, "rule_sor"), comparison(evaluation, "tuned_sor")
-    lines = [_against(evaluation, "rule_sor", rule), _against(evaluation, "tuned_sor", tuned)]
-    lines.append(_reason(tuned or rule))
-    lines.append(_tail(evaluation, "tuned_sor" if tuned else "rule_sor"))
-    lines.append(_seeds(evaluation, tuned or rule))
+    """Against each SOR, then why, the bad tail and completion, the training seeds, the fallback."""
+    judged = _judged(evaluation)
+    lines = [_against(evaluation, baseline, c) for baseline, c in judged.items()]
+    main = next((b for b in ("tuned_sor", "rule_sor", "sor_strong") if judged.get(b)), "rule_sor")
+    lines += [_reason(judged.get(main)), _tail(evaluation, main), _seeds(evaluation, judged.get(main))]
     return lines + _fallback(evaluation)
 
 
 def headline(evaluation: Evaluation) -> str:
     """The whole verdict in one sentence."""
-    name = subject(evaluation)
-    both = [(b, comparison(evaluation, b)) for b in ("rule_sor", "tuned_sor")]
-    states = {b: state_of(c) if c else "missing" for b, c in both}
-    if set(states.values()) == {"good"}:
-        return f"In simulation, {name} costs less than both the rule-based SOR and the tuned SOR."
-    parts = []
+    by_state: dict[str, list[str]] = {}
+    for baseline, c in _judged(evaluation).items():
+        by_state.setdefault(state_of(c) if c else "missing", []).append(BASELINE_NAMES[baseline])
     phrases = {
         "good": "costs less than {}",
         "bad": "costs more than {}",
@@ -111,10 +114,15 @@ def headline(evaluation: Evaluation) -> str:
         "unknown": "has too few orders to judge it against {}",
         "missing": "was not compared with {}",
     }
-    for baseline, state in states.items():
-        parts.append(phrases[state].format(BASELINE_NAMES[baseline]))
-    joiner = " and " if len(set(states.values())) == 1 else ", but "
-    return f"In simulation, {name} {joiner.join(parts)}."
+    parts = [phrases[state].format(_listed(names, state)) for state, names in by_state.items()]
+    return f"In simulation, {subject(evaluation)} {', but '.join(parts)}."
+
+
+def _listed(names: list[str], state: str) -> str:
+    if len(names) == 2 and state == "good":
+        return f"both {names[0]} and {names[1]}"
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _against(evaluation: Evaluation, baseline: str, c: Comparison | None) -> Line:

@@ -20,6 +20,7 @@ from glasspool.configs.loading import (
     load_experiment,
     load_market,
     load_router_settings,
+    read_yaml,
 )
 from glasspool.configs.market import MarketConfig, Model, StockConfig
 from glasspool.configs.rule_sor import RuleSorConfig
@@ -257,6 +258,7 @@ def test_a_file_that_is_no_mapping_is_refused_by_name(tmp_path: Path, text: str)
             "dark_pools:\n  - {name: A, supply_frac: 0.1, supply_frac: 0.2}\n",
             "line 2: 'supply_frac' stands in line 2 too",
         ),
+        ("dark_pools:\n  - {name: A, fill_rate: {60: 0.1, 60.0: 0.2}}\n", "line 2: '60.0' stands in line 2 too"),
     ],
 )
 def test_a_key_written_twice_is_refused_by_line(tmp_path: Path, text: str, words: str) -> None:
@@ -265,6 +267,43 @@ def test_a_key_written_twice_is_refused_by_line(tmp_path: Path, text: str, words
     with pytest.raises(UserError, match=words) as error:
         load_market(file)
     assert str(error.value).startswith(f"{file}: ")
+
+
+def test_what_was_merged_may_be_merged_again(tmp_path: Path) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_text("a: &a {x: 1}\nouter: {b: &b {<<: *a, x: 2}}\nc: {<<: *b}\n")
+    assert read_yaml(file) == {"a": {"x": 1}, "outer": {"b": {"x": 2}}, "c": {"x": 2}}
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("leak_weight=[0, 0.3]", r"leak_weight \[0, 0.3\]: give \[lowest, highest\], above 0"),
+        ("supply_factor=[2, 1]", "supply_factor"),
+        ("kappa_fast=[2, 0.1]", r"kappa_fast \[2, 0.1\]: give \[lowest, highest\], at least 0"),
+    ],
+)
+def test_a_range_that_cannot_be_drawn_from_is_refused(override: str, words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        load_market("base", [f"randomisation.{override}"])
+
+
+def test_an_experiments_market_may_be_named_by_set_and_lie_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "desk.yaml").write_text("base: base\nname: desk\n")
+    (tmp_path / "mine" / "e.yaml").write_text("market: {base: desk.yaml, dark_slots: []}\n")
+    monkeypatch.chdir("/")
+    assert load_experiment(tmp_path / "mine" / "e.yaml").market.name == "desk"
+    assert load_experiment("default", ["market=toxic"]).market.name == "toxic"
+
+
+def test_a_base_is_not_overwritten_by_what_is_fitted_on_it(tmp_path: Path) -> None:
+    file = tmp_path / "desk.yaml"
+    file.write_text("base: base\n")
+    with pytest.raises(UserError, match="is the base itself"):
+        base_key(str(file), file)
 
 
 def test_a_key_over_a_merged_one_is_no_second(tmp_path: Path) -> None:

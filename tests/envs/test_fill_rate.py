@@ -80,6 +80,12 @@ def test_the_certificate_tells_whether_pools_fill_as_described(
     monkeypatch.setattr(venues, "resolved_supply_frac", lambda *given: 1.5 * resolved_supply_frac(*given))
     assert not any(line.passed for line in fill_rates(config, 200, 1))
     assert fill_rates(load_market("base"), 100, 1) == []
+    odd = market_with(
+        {"dark_slots": [], "dark_pools": [{"name": "ODD", "fill_rate": {25: 0.1}}], "randomisation": None}
+    )
+    assert all(
+        line.passed is None and "not played: ODD at 25 s" in line.measured for line in fill_rates(odd.config, 60, 1)
+    )
 
 
 def test_commands_say_what_a_description_means(market_with: MarketWith, capsys: pytest.CaptureFixture[str]) -> None:

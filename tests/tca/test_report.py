@@ -336,6 +336,28 @@ def test_an_interval_that_holds_0_is_no_difference_with_its_detectable_effect(fo
     assert "would have shown a true difference of 0.71 bps" in page
 
 
+def test_the_strong_sor_is_in_the_verdict_where_it_was_compared(folder: Path) -> None:
+    def change(data: dict[str, Any]) -> None:
+        dearer = {"baseline": "sor_strong", "mean_difference_bps": 0.29, "ci95_bps": [0.13, 0.45]}
+        data["comparisons"].append(copy.deepcopy(data["comparisons"][0]) | dearer)
+        data["routers"]["sor_strong"] = copy.deepcopy(data["routers"]["tuned_sor"])
+
+    page = _page(folder, change)
+    assert "costs less than both the rule-based SOR and the tuned SOR, but costs more than the strong SOR." in page
+    assert "Worse than the strong SOR:" in page and "strong SOR" not in _page(folder)
+
+
+def test_a_sor_is_not_judged_against_itself(folder: Path) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data["policy"] = "rule_sor"
+        data["routers"].pop("learned")
+        data["routers"] = {"rule_sor": data["routers"].pop("rule_sor"), **data["routers"]}
+        data["comparisons"] = [c | {"router": "rule_sor"} for c in data["comparisons"] if c["baseline"] == "tuned_sor"]
+
+    page = _page(folder, change)
+    assert "rule_sor costs less than the tuned SOR." in page and "--against rule_sor`" not in page
+
+
 def test_a_dearer_policy_is_called_worse(folder: Path) -> None:
     page = _page(folder, lambda d: d["comparisons"][1].update(mean_difference_bps=0.9, ci95_bps=[0.5, 1.3]))
     assert "Worse than the rule-based SOR:" in page

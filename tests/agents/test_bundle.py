@@ -287,3 +287,14 @@ def test_what_is_no_run_and_what_is_no_bundle_is_said(tmp_path: Path) -> None:
         export_bundle(tmp_path, tmp_path / "out", orders=1, seed=1)
     with pytest.raises(UserError, match=r"not a bundle \(no manifest\.json\)"):
         load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("label", ["additive", "mlp"])
+def test_the_policies_behind_the_tables_are_five_seeds_of_one_config(label: str) -> None:
+    root = Path(__file__).resolve().parents[2]
+    found = [load_bundle(path) for path in sorted((root / "benchmarks" / "policies").glob(f"{label}-s*"))]
+    assert [bundle.config.seed for bundle in found] == [1, 2, 3, 4, 5]
+    assert len({bundle.config.model_copy(update={"seed": 0}).model_dump_json() for bundle in found}) == 1
+    assert len({bundle.policy_sha256 for bundle in found}) == 5
+    shipped = load_bundle(root / "checkpoints" / "default").policy_sha256
+    assert (shipped == found[0].policy_sha256) == (label == "additive")

@@ -39,6 +39,25 @@ class Play(Protocol):
     ) -> Batch: ...  # fmt: skip
 
 
+class _OneRoute:
+    """One route at random in every slot, two lots."""
+
+    name = "one_route"
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def propose(self, market: Market, b: Batch, obs: Floats, work: Floats, weights: Floats) -> None:
+        work[:], weights[:] = 200.0, 0.0
+        weights[np.arange(len(work)), self._rng.integers(0, len(market.routes), len(work))] = 1.0
+
+
+@pytest.fixture(scope="session")
+def one_route() -> Callable[[int], Router]:
+    """one_route(seed) -> a router that tries every route: what files of own fills are simulated with."""
+    return _OneRoute
+
+
 @pytest.fixture(scope="session")
 def base_data() -> dict[str, Any]:
     """The packaged base market as the plain mapping of its file; a copy for every use."""

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from glasspool.agents.fills_file import write_fills
 from glasspool.agents.own_fills import add_own_fills
+from glasspool.agents.router import Router
 from glasspool.configs.loading import load_market
 from glasspool.configs.market import MarketConfig
 from glasspool.envs.market import Market
-from glasspool.envs.state import Batch
 from glasspool.tca.fills import read_fills
 from glasspool.tca.pool_exposure import REST, children_of
 from glasspool.tca.pool_fit import PoolFit, _weighed, fit_pools, fitted_pool
@@ -23,19 +23,6 @@ from glasspool.tca.venue_estimates import Estimate
 
 Row = dict[str, str]
 Floats = NDArray[np.float64]
-
-
-class OneRoute:
-    """One route at random in every slot, two lots."""
-
-    name = "one_route"
-
-    def __init__(self) -> None:
-        self._rng = np.random.default_rng(3)
-
-    def propose(self, market: Market, b: Batch, obs: Floats, work: Floats, weights: Floats) -> None:
-        work[:], weights[:] = 200.0, 0.0
-        weights[np.arange(len(work)), self._rng.integers(0, len(market.routes), len(work))] = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +36,9 @@ def config() -> MarketConfig:
 
 
 @pytest.fixture(scope="module")
-def path(config: MarketConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path(config: MarketConfig, one_route: Callable[[int], Router], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("desk") / "fills.csv"
-    write_fills(Market(config), OneRoute(), 40, 1, path)
+    write_fills(Market(config), one_route(3), 40, 1, path)
     return path
 
 

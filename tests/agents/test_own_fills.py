@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,11 @@ from numpy.typing import NDArray
 from glasspool import cli
 from glasspool.agents.fills_file import write_fills
 from glasspool.agents.own_fills import add_own_fills, read_own_fills
+from glasspool.agents.router import Router
 from glasspool.configs.errors import UserError
 from glasspool.configs.loading import load_market
 from glasspool.configs.market import MarketConfig
 from glasspool.envs.market import Market, stream_key
-from glasspool.envs.state import Batch
 from glasspool.tca.fills import read_fills
 from glasspool.tca.pool_fit import PoolFit, fit_pools
 from glasspool.tca.venue_estimates import Estimate
@@ -24,19 +25,6 @@ from glasspool.tca.venue_estimates import Estimate
 Floats = NDArray[np.float64]
 POOLS = {"toxic": {"supply_frac": 0.02, "kappa_fast": 1.5}, "clean": {"supply_frac": 0.01},
          "leaky": {"supply_frac": 0.005, "leak_weight": 150.0}}  # fmt: skip
-
-
-class OneRoute:
-    """One route at random in every slot, two lots."""
-
-    name = "one_route"
-
-    def __init__(self) -> None:
-        self._rng = np.random.default_rng(3)
-
-    def propose(self, market: Market, b: Batch, obs: Floats, work: Floats, weights: Floats) -> None:
-        work[:], weights[:] = 200.0, 0.0
-        weights[np.arange(len(work)), self._rng.integers(0, len(market.routes), len(work))] = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +38,9 @@ def market() -> Market:
 
 
 @pytest.fixture(scope="module")
-def path(market: Market, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path(market: Market, one_route: Callable[[int], Router], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("fills") / "fills.csv"
-    assert write_fills(market, OneRoute(), 60, 1, path) > 10_000
+    assert write_fills(market, one_route(3), 60, 1, path) > 10_000
     return path
 
 

@@ -157,11 +157,6 @@ def check_monotone(runtime: AdditiveRuntime, config: ExperimentConfig, where: Pa
         )
 
 
-def load_runtime(path: str | Path) -> AdditiveRuntime | OnnxMlp:
-    """The policy of a checked bundle. Raises UserError as `load_bundle`."""
-    return load_bundle(path).runtime
-
-
 def _write_files(folder: Path, run: Run, orders: int, orders_seed: int, command: str) -> None:
     run_dir, config, seed = run.path, run.config, run.seed
     policy_id = f"{config.name}-s{seed}"

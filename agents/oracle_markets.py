@@ -12,20 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..configs.chance import NoiseConfig, RandomisationConfig
 from ..configs.errors import UserError
-from ..configs.market import (
-    ControlConfig,
-    DarkPoolConfig,
-    ImpactConfig,
-    LitVenueConfig,
-    MarketConfig,
-    NoiseConfig,
-    OracleConfig,
-    OrderConfig,
-    RandomisationConfig,
-    ScheduleConfig,
-    StockConfig,
-)
+from ..configs.market import ControlConfig, ImpactConfig, MarketConfig
+from ..configs.oracle_mode import OracleConfig
+from ..configs.order import OrderConfig, ScheduleConfig
+from ..configs.stock import StockConfig
+from ..configs.venue import DarkPoolConfig, LitVenueConfig
 from .oracles.dark_adverse import DarkFillAdverseParams
 from .oracles.dark_fill import DarkFillQuadraticParams
 from .oracles.lot_problem import LotRoutingParams

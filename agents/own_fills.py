@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from ..configs.errors import UserError
 from ..configs.loading import base_key, find_config, load_market
-from ..configs.market import DarkPoolConfig, MarketConfig, StockConfig
+from ..configs.market import MarketConfig
 from ..configs.pool_knowledge import resolved_supply_frac
+from ..configs.stock import StockConfig
+from ..configs.venue import DarkPoolConfig
 from ..envs.calibration_run import write_whole
 from ..tca.fill_cells import HORIZONS_S, Faults
 from ..tca.fills import UNKNOWN, Fills, read_fills

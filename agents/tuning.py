@@ -20,7 +20,7 @@ import numpy as np
 import optuna
 
 from ..configs.allocator import ALLOCATOR_CONFIGS, AllocatorConfig
-from ..configs.market import Model
+from ..configs.model import Model
 from ..configs.rule_sor import RuleSorConfig
 from ..configs.strong_sor import StrongSorConfig, as_strong
 from ..envs.market import Market

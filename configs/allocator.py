@@ -3,7 +3,7 @@ rule-based SOR."""
 
 from __future__ import annotations
 
-from .market import Frac, Model, NonNegative, Positive
+from .model import Frac, Model, NonNegative, Positive
 
 
 class AllocatorConfig(Model):

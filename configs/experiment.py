@@ -6,7 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .market import Frac, MarketConfig, Model, NonNegative, OrderConfig, Positive, RandomisationConfig, StockConfig
+from .chance import RandomisationConfig
+from .market import MarketConfig
+from .model import Frac, Model, NonNegative, Positive
+from .order import OrderConfig
+from .stock import StockConfig
 
 Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

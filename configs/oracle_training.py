@@ -8,7 +8,7 @@ from pydantic import Field
 
 from .experiment import Count
 from .loading import PACKAGED, read_yaml
-from .market import Frac, Model, Positive
+from .model import Frac, Model, Positive
 
 
 class OraclePpo(Model):

@@ -16,7 +16,9 @@ from scipy.optimize import brentq, nnls
 from .supply_law import KAPPA_MAX, rest_fill_rate
 
 if TYPE_CHECKING:
-    from .market import DarkPoolConfig, MarketConfig, StockConfig
+    from .market import MarketConfig
+    from .stock import StockConfig
+    from .venue import DarkPoolConfig
 
 RESIDUAL_MAX_BPS = 0.1
 FILL_RESIDUAL_MAX = 0.02

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .market import Frac, Model, NonNegative
+from .model import Frac, Model, NonNegative
 
 
 class RuleSorConfig(Model):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from .market import StockConfig
+    from .stock import StockConfig
 
 N_CURVE_BINS = 78  # five-minute bins of the 09:30-16:00 session
 SESSION_S = 23_400

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from .market import Frac, NonNegative
+from .model import Frac, NonNegative
 from .rule_sor import RuleSorConfig
 
 # With these the strong router is the rule SOR, decision for decision.

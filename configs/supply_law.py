@@ -15,7 +15,9 @@ from scipy.special import polygamma
 from .session import N_CURVE_BINS, SESSION_S, VOLUME_BIN_S, curves
 
 if TYPE_CHECKING:
-    from .market import DarkPoolConfig, MarketConfig, StockConfig
+    from .market import MarketConfig
+    from .stock import StockConfig
+    from .venue import DarkPoolConfig
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

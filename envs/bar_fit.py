@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..configs.errors import UserError
-from ..configs.market import MarketConfig, StockConfig
+from ..configs.market import MarketConfig
+from ..configs.stock import StockConfig
 from .bars import BarDays
 from .day_slots import FloatArray
 from .market_fit import ASSUMED, MEASURED, MarketFit, noise_changes, rounded

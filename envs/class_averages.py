@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..configs.market import NoiseConfig, StockConfig
+from ..configs.chance import NoiseConfig
 from ..configs.session import SESSION_S, curves
+from ..configs.stock import StockConfig
 from .day_slots import FloatArray
 from .markout_law import LawShape
 

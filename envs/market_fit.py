@@ -13,10 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..configs.chance import NoiseConfig
 from ..configs.errors import UserError
-from ..configs.market import DarkPoolConfig, ImpactConfig, LitVenueConfig, MarketConfig, NoiseConfig, StockConfig
+from ..configs.market import ImpactConfig, MarketConfig
 from ..configs.pool_knowledge import resolved_supply_frac
 from ..configs.session import N_CURVE_BINS, SESSION_S
+from ..configs.stock import StockConfig
+from ..configs.venue import DarkPoolConfig, LitVenueConfig
 from .alpha_fit import Alphas, fit_alphas, signal_r2
 from .calibration import IMBALANCE_HORIZONS_S, MARKOUT_HORIZONS_S, CalibratedClass, Markout
 from .class_averages import flow_weights, law_shape

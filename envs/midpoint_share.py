@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..configs.market import MarketConfig, StockConfig
+from ..configs.market import MarketConfig
 from ..configs.pool_knowledge import resolved_supply_frac
+from ..configs.stock import StockConfig
 from .market_data import MarketDay
 
 _TICK_E4 = 100

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..configs.market import MarketConfig, RandomisationConfig
+from ..configs.chance import RandomisationConfig
+from ..configs.market import MarketConfig
 
 # fmt: off
 SETTINGS = np.dtype([

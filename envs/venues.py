@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..configs.chance import RandomisationConfig
 from ..configs.errors import UserError
-from ..configs.market import DarkPoolConfig, LitVenueConfig, MarketConfig, RandomisationConfig, StockConfig
+from ..configs.market import MarketConfig
 from ..configs.pool_knowledge import resolved_kappas, resolved_supply_frac
 from ..configs.session import N_CURVE_BINS, curves
+from ..configs.stock import StockConfig
+from ..configs.venue import DarkPoolConfig, LitVenueConfig
 from .counter_rng import key_of
 from .settings import SETTINGS, settings_of
 from .state import ORDER_TYPES

@@ -14,9 +14,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from ..configs.market import DarkPoolConfig, MarketConfig, StockConfig
+from ..configs.market import MarketConfig
 from ..configs.session import SESSION_S
+from ..configs.stock import StockConfig
 from ..configs.supply_law import KAPPA_MAX, chance_to_fill, log_scatter, size_tail, supply_at
+from ..configs.venue import DarkPoolConfig
 from .fills import UNKNOWN, Fills
 from .venue_estimates import order_types
 

@@ -23,9 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from ..configs.market import DarkPoolConfig, MarketConfig, StockConfig
+from ..configs.market import MarketConfig
 from ..configs.pool_knowledge import resolved_kappas
+from ..configs.stock import StockConfig
 from ..configs.supply_law import KAPPA_MAX
+from ..configs.venue import DarkPoolConfig
 from .fills import UNKNOWN, Fills
 from .pool_exposure import PING, TAKE, Exposure, children_of, exposure_of, fill_chance, kept_tilt
 from .venue_estimates import LEAST_CLUSTERS, LEAST_FILLS, Estimate, clustered_se, order_types

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from glasspool.agents.certification.check import FixedWeights
@@ -18,6 +19,9 @@ from glasspool.envs.market import Market, step_proposals, stream_key
 from glasspool.envs.state import Batch
 
 Floats = NDArray[np.float64]
+# the first call of a function compiles it, which no deadline of an example foresees; all else as hypothesis has it here
+settings.register_profile("compiled", settings.default, deadline=None)
+settings.load_profile("compiled")
 
 
 def merged(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from glasspool.user_messages import user_message
 
 from .agents.test_bundle import LOG, make_run
 
-FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 RECORDS_KEPT = 120
 
 

@@ -11,9 +11,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ...configs.market import DarkPoolConfig, LitVenueConfig, MarketConfig, RandomisationConfig
+from ...configs.chance import RandomisationConfig
+from ...configs.market import MarketConfig
 from ...configs.pool_knowledge import resolved_kappas, resolved_supply_frac
 from ...configs.session import SESSION_S
+from ...configs.venue import DarkPoolConfig, LitVenueConfig
 from ...envs.market import Market, stream_key
 from ...envs.state import CARDS, Batch
 from ...envs.venues import BETA_STEPS

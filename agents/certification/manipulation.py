@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...configs.chance import RandomisationConfig
 from ...configs.loading import load_rule_sor
-from ...configs.market import MarketConfig, OrderConfig, RandomisationConfig
+from ...configs.market import MarketConfig
+from ...configs.order import OrderConfig
 from ...envs.compiled import compiled
 from ...envs.market import Market
 from ...envs.market_step import move_impact

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...configs.errors import UserError
 from ...configs.loading import dump_yaml, find_config, load_market, load_router_settings, read_yaml
-from ...configs.market import Model
+from ...configs.model import Model
 from ...configs.rule_sor import RuleSorConfig
 from ...envs.market import Market
 from ..tuning import TUNABLE, TuningResult, tune

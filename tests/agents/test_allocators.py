@@ -92,7 +92,7 @@ def test_greedy_splits_the_reference_pools_as_published(
 
 
 @given(st.integers(0, 2**32), st.integers(1, 5), st.integers(0, 12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_greedy_is_the_exact_solver_s_split_where_nothing_ties(seed: int, pools: int, volume: int) -> None:
     rng = np.random.default_rng(seed)
     tail = np.sort(rng.uniform(0.01, 1, (pools, 12)), axis=1)[:, ::-1].copy()
@@ -144,7 +144,7 @@ def test_the_lagrangian_rule_s_first_step_by_hand() -> None:
 
 
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=6))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_projection_is_the_nearest_point_of_the_simplex(values: list[float]) -> None:
     r, before = np.array(values), np.array(values)
     lagrangian.project(r)
@@ -189,7 +189,7 @@ def test_reinforcement_rests_where_average_fills_are_equal_and_the_lagrangian_at
 
 
 @given(st.lists(st.floats(0, 9), min_size=1, max_size=5), st.floats(0.001, 0.999))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_rounding_keeps_a_whole_sum_and_moves_no_pool_by_a_lot(parts: list[float], u: float) -> None:
     lots = np.array(parts)
     lots[0] += np.ceil(lots.sum()) - lots.sum()
@@ -228,7 +228,7 @@ def test_the_largest_are_kept_and_ties_go_to_the_first(values: list[float], n: i
     st.integers(1, 24), st.floats(0, 1), st.integers(-100, 200).map(lambda k: k / 100), st.floats(0.1, 3),
     st.floats(0.1, 3),
 )  # fmt: skip
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_recursion_is_the_exact_solver_s(slots: int, p: float, gamma: float, lam: float, x0: float) -> None:
     """First slot of O2 with q = 0 at any parameters, against the 60-digit solver, to a millionth of the position.
 

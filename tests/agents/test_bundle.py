@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from glasspool.agents import bundle as bundle_module
-from glasspool.agents.bundle import MANIFEST, export_bundle, load_bundle, load_runtime
+from glasspool.agents.bundle import MANIFEST, export_bundle, load_bundle
 from glasspool.agents.policies import snapshot
 from glasspool.agents.redecision import Redecider
 from glasspool.agents.runs import write_config
@@ -84,7 +84,7 @@ def test_the_bundle_scores_as_the_trained_policy(bundle_dir: Path, run_dir: Path
     from stable_baselines3 import PPO
 
     trained = PPO.load(run_dir / "policy.zip", device="cpu").policy
-    runtime = load_runtime(bundle_dir)
+    runtime = load_bundle(bundle_dir).runtime
     low, high = observation_bounds(len(runtime.kind))
     obs = np.random.default_rng(1).uniform(low, high, (200, low.size))
     actor = trained.mlp_extractor.forward_actor(trained.obs_to_tensor(obs.astype(np.float32))[0]).detach().numpy()

@@ -171,7 +171,7 @@ odd_numbers = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_any_state_is_decided_or_refused(
     market: Market, live: LiveRouter, state: RoutingState, data: st.DataObject

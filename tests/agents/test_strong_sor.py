@@ -63,7 +63,7 @@ def test_without_its_extras_it_is_the_tuned_sor(base_market: Market) -> None:
     assert_same_decisions(base_market, load_rule_sor("tuned_sor"), 60)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     votes=st.integers(-2, 2), rank=st.sampled_from(["fill_rate", "net_value"]),
     post=st.sampled_from(["fee", "net_value"]), dark=st.floats(0, 1), behind=st.floats(0, 1_000),

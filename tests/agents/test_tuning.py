@@ -22,7 +22,7 @@ from glasspool.agents.strong_sor import StrongSor
 from glasspool.agents.tuning import TUNABLE, Range, parameters, suggest, tune
 from glasspool.configs.allocator import GanchevConfig
 from glasspool.configs.loading import load_router_settings, load_rule_sor
-from glasspool.configs.market import Model
+from glasspool.configs.model import Model
 from glasspool.configs.rule_sor import RuleSorConfig
 from glasspool.configs.strong_sor import StrongSorConfig
 from glasspool.envs.market import Market

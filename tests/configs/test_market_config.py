@@ -22,8 +22,10 @@ from glasspool.configs.loading import (
     load_router_settings,
     read_yaml,
 )
-from glasspool.configs.market import MarketConfig, Model, StockConfig
+from glasspool.configs.market import MarketConfig
+from glasspool.configs.model import Model
 from glasspool.configs.rule_sor import RuleSorConfig
+from glasspool.configs.stock import StockConfig
 from glasspool.envs.market import Market, stream_key
 
 MARKETS = sorted((PACKAGED / "markets").glob("*.yaml"))
@@ -103,6 +105,7 @@ def test_an_unknown_key_is_refused_by_name(override: str, key: str) -> None:
         ("dark_pools.2.kappa_fast=3", ("dark_pools.2.kappa_fast", "2.5")),
         ("dark_pools.0.life_s=0", ("dark_pools.0.life_s",)),
         ("impact.dark_weight=1.5", ("impact.dark_weight",)),
+        ("noise.regime_factors=[0.5, -2]", ("noise.regime_factors.1", "greater than or equal to 0")),
         ("controls.weight_cut=-0.1", ("controls.weight_cut",)),
         ("stocks.0.price_usd=free", ("stocks.0.price_usd",)),
     ],

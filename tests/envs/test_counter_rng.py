@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import stats
 
 from glasspool.envs.counter_rng import (
     binomial,
@@ -18,7 +18,6 @@ from glasspool.envs.counter_rng import (
     key_of,
     log_uniform,
     normal,
-    normal_quantile,
     uniform,
 )
 
@@ -44,17 +43,6 @@ def _gammas(key: np.uint64, n: int, shape: float) -> Floats:
 @njit
 def _binomials(key: np.uint64, draws: int, n: int, p: float) -> NDArray[np.int64]:
     return np.array([binomial(key, i, n, p) for i in range(draws)])
-
-
-@njit
-def _quantiles(p: Floats) -> Floats:
-    return np.array([normal_quantile(x) for x in p])
-
-
-def test_normal_quantile_is_that_of_scipy() -> None:
-    tails = np.logspace(-300, -1, 2_000)
-    p = np.concatenate([tails, np.linspace(0.001, 0.999, 4_001), 1 - np.logspace(-15, -1, 500)])
-    assert _quantiles(p) == pytest.approx(special.ndtri(p), rel=1e-12, abs=1e-12)
 
 
 def test_key_of_a_name_never_changes() -> None:

@@ -32,7 +32,7 @@ FACTORS = {"size", "liquidity", "volatility", "venue", "schedule", "signal"}
 
 
 @given(seed=st.integers(0, 2**32), temperature=st.sampled_from([0.1, 3.0, 20.0]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_observations_stay_inside_their_ranges(quarter_hours: Market, seed: int, temperature: float) -> None:
     low, high = observation_bounds(len(quarter_hours.routes))
     core, draw, box = EpisodeBatch(quarter_hours, 8, seed), np.random.default_rng(seed), spaces_of(quarter_hours)[0]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, norm
 
 from glasspool.agents.router import LitVwap, RandomRouter
-from glasspool.configs.market import StockConfig
+from glasspool.configs.stock import StockConfig
 from glasspool.envs import make_vec
 from glasspool.envs.controls import MASK_CODES, mask_code
 from glasspool.envs.features import observe

@@ -75,7 +75,7 @@ def test_shares_are_conserved_and_controls_hold_in_every_slot(base_market: Marke
 
 
 @given(seed=st.integers(0, 10**6), shares=st.integers(1, 30_000), temperature=st.sampled_from([0.1, 2.0, 20.0]))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_action_makes_or_loses_a_share(small_orders: Market, seed: int, shares: int, temperature: float) -> None:
     """Any scores, any parent from one share up: it completes, and components and rewards add up to the cost."""
     core = EpisodeBatch(small_orders, 4, seed)

@@ -85,14 +85,13 @@ def test_dark_orders_leave_the_stated_part(phi: float, gamma: float, thresholds:
     assert solution.threshold == pytest.approx(thresholds, abs=5.1e-7)
 
 
-@settings(deadline=None)
 @given(problem=fill_problems())
 def test_enumeration_of_fill_paths_costs_what_the_recursion_says(problem: FillProblem) -> None:
     solution = solve_fill_problem(problem)
     assert cost_of_policy(problem, solution.policy) == pytest.approx(solution.value, rel=1e-10, abs=1e-10)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(problem=fill_problems(), data=st.data())
 def test_no_other_policy_is_cheaper(problem: FillProblem, data: st.DataObject) -> None:
     n = problem.n_slots

@@ -203,7 +203,7 @@ def test_simple_rules_use_one_pool_or_all_pools_in_each_order() -> None:
     assert names == ["lit only", *(f"catch-up, rest to {order}" for order in orders)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(params=small_problems())
 def test_the_solver_agrees_with_plain_enumeration(params: LotRoutingParams) -> None:
     solution = solve_lot_routing(params)
@@ -212,7 +212,6 @@ def test_the_solver_agrees_with_plain_enumeration(params: LotRoutingParams) -> N
         assert solution.V[0, left] == pytest.approx(value_by_enumeration(params, 0, left, memo), rel=1e-10, abs=1e-10)
 
 
-@settings(deadline=None)
 @given(params=small_problems())
 def test_the_optimal_actions_cost_the_value_and_have_no_regret(params: LotRoutingParams) -> None:
     solution = solve_lot_routing(params)
@@ -220,7 +219,6 @@ def test_the_optimal_actions_cost_the_value_and_have_no_regret(params: LotRoutin
     assert np.abs(action_regret(params, solution.action)).max() <= 1e-11
 
 
-@settings(deadline=None)
 @given(params=small_problems(), seed=st.integers(0, 2**32 - 1))
 def test_no_legal_policy_is_cheaper_and_its_gap_is_the_sum_of_its_regrets(params: LotRoutingParams, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -207,6 +207,7 @@ def episodes_frame(
         frame = pd.DataFrame({
             "router": name, "training_seed": train_seed, "episode": np.arange(len(r.cost_bps)),
             "stock": stocks[r.stock], "side": r.side, "ordered_shares": r.shares, "horizon_s": r.horizon_s,
+            "block": r.block,  # the unit of an interval where it is not -1
             "vwap_slippage_bps": r.cost_bps, "vwap_slippage_hs": r.cost_hs,
             "arrival_cost_bps": r.arrival_bps, "vwap_affected_bps": r.affected_bps,
             "take_frac": r.kind_frac[:, 0], "post_frac": r.kind_frac[:, 1], "dark_frac": r.kind_frac[:, 2],

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from glasspool.agents.comparison import episodes_frame
 from glasspool.agents.evaluation import run_router
 from glasspool.agents.router import LitVwap
 from glasspool.agents.rule_based import RuleSor
@@ -314,6 +315,8 @@ def test_training_and_evaluation_use_their_streams(six_days: list[Path]) -> None
     result = run_router(market, LitVwap(), 24, 1, "test")
     dates = {day.date for day in market.replay.slots}
     assert set(result.block // 100) == {sorted(dates).index("2013-10-09")}  # both names: one date, one set of blocks
+    frame = episodes_frame({"vwap_lit": result}, {}, [], market)
+    assert (frame["block"] == result.block).all()  # so that a reader can make the intervals again
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from ...envs.compiled import compiled
+from ...envs.compiled import compiled, leaf
+from .rounding import LEAST_CHANCE
 
 
 @compiled
@@ -43,18 +44,30 @@ def split(state: np.ndarray, value: np.ndarray, volume: int, lots: np.ndarray) -
                 lots[i] += state[0, i, u] / total
 
 
+@leaf
+def _chance(upto: float, part: float) -> float:
+    """That `part` lots, rounded up or down with that mean, are at least `upto` <= part."""
+    whole = math.floor(part + 1e-9)
+    return 1.0 if upto <= whole + 1e-9 else part - whole
+
+
 @compiled
-def learn(state: np.ndarray, value: np.ndarray, volume: int, filled: np.ndarray, rate: float) -> None:
+def learn(
+    state: np.ndarray, value: np.ndarray, volume: int, filled: np.ndarray, rate: float, whole_lots: bool
+) -> None:  # fmt: skip
     """x *= e^(rate g), g = value (largest 1) where the u-th lot's share of the pool filled: sum_{u' <= u} x <= filled.
 
-    `rate`: sqrt(ln K / T) for K pools and T rounds to come.
+    Where only `whole_lots` can be sent, that many were with some chance; g is divided by it (see `LEAST_CHANCE`), or a
+    pool of small weight would be held to have failed whenever it was not asked. `rate`: sqrt(ln K / T) for K pools and
+    T rounds to come.
     """
     best = 0.0
     for i in range(value.shape[0]):
         best = max(best, value[i])
     if best <= 0.0:
         return
-    sums = np.zeros(value.shape[0])
+    parts, sums = np.zeros(value.shape[0]), np.zeros(value.shape[0])
+    split(state, value, volume, parts)
     for u in range(min(volume, state.shape[2])):
         open_total = _open_weight(state, value, u)
         total = 0.0
@@ -62,7 +75,8 @@ def learn(state: np.ndarray, value: np.ndarray, volume: int, filled: np.ndarray,
             if value[i] > 0.0:
                 sums[i] += state[0, i, u] / open_total
                 if sums[i] <= filled[i]:
-                    state[0, i, u] *= math.exp(rate * value[i] / best)
+                    chance = _chance(sums[i], parts[i]) if whole_lots else 1.0
+                    state[0, i, u] *= math.exp(rate * value[i] / best / max(chance, LEAST_CHANCE))
             total += state[0, i, u]
         for i in range(value.shape[0]):
             state[0, i, u] /= total

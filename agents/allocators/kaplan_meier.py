@@ -33,11 +33,11 @@ def optimistic_tails(state: np.ndarray, n_min: float, tail: np.ndarray) -> None:
         cut = -1
         if n_min > 0.0:
             cut = 0
-            for s in range(state.shape[2]):
+            for s in range(tail.shape[1]):
                 if state[1, i, s] >= n_min:
                     cut = s + 1
         product = 1.0
-        for s in range(state.shape[2]):
+        for s in range(tail.shape[1]):
             before = product
             if state[1, i, s] > 0.0:
                 product *= 1.0 - state[0, i, s] / state[1, i, s]

@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...envs.compiled import compiled, leaf
-
-LEAST_CHANCE = 0.25
+from .rounding import LEAST_CHANCE
 
 
 @compiled
@@ -53,9 +52,8 @@ def learn(
 ) -> None:  # fmt: skip
     """r_i += gamma_t (rho_i 1{all of sent filled} / chance_i - mean over pools), projected; gamma_t = (20 + t)^-0.7.
 
-    rho = value, the largest 1. `chance` (P,): that the pool was sent anything, 1 where parts of lots can be sent. In
-    whole lots a pool whose part is below one is asked now and then only; dividing by the chance keeps the mean right
-    (at most by LEAST_CHANCE, so that one fill does not decide all). Pools without a chance do not enter the mean.
+    rho = value, the largest 1. `chance` (P,): that the pool was sent anything, 1 where parts of lots can be sent
+    (see `LEAST_CHANCE`). Pools without a chance do not enter the mean.
     """
     best, mean, n = 0.0, 0.0, 0
     for i in range(value.shape[0]):

@@ -98,7 +98,7 @@ class Agarwal(Player):
         exponentiated_gradient.split(self.state, self.value, self.volume, self.lots)
 
     def learn(self, filled: Floats) -> None:
-        exponentiated_gradient.learn(self.state, self.value, self.volume, filled, self.rate)
+        exponentiated_gradient.learn(self.state, self.value, self.volume, filled, self.rate, False)
 
 
 class Lagrangian(Player):

@@ -8,6 +8,10 @@ import numpy as np
 
 from ...envs.compiled import compiled
 
+# In whole lots a pool whose part is below one is asked now and then only. Rules that learn from what was asked divide
+# by the chance, which keeps the mean right; by no less than this, so that one fill does not decide all.
+LEAST_CHANCE = 0.25
+
 
 @compiled
 def systematic_round(lots: np.ndarray, u: float) -> None:

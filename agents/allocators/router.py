@@ -44,7 +44,7 @@ Rule = Literal["ganchev", "agarwal", "llp", "thompson"]
 RULES: tuple[Rule, ...] = ("ganchev", "agarwal", "llp", "thompson")
 _GANCHEV, _AGARWAL, _LLP, _THOMPSON = range(4)
 
-LOTS = 50  # most lots a slot that go to the pools, and levels of a tail that are told apart
+LOTS = 150  # most lots a slot that go to the pools: three child orders of 50, the default caps
 
 
 class Settings(NamedTuple):
@@ -117,7 +117,10 @@ def propose_all(
     """
     n_pools, lot = route.shape[0], rules.settings[0].lot_shares
     value, lots, sent, filled = np.zeros(n_pools), np.zeros(n_pools), np.zeros(n_pools), np.zeros(n_pools)
-    tail = np.zeros((n_pools, LOTS))
+    cap = np.zeros(n_pools)  # of a child order, lots: the controls would move what is over to lit
+    for i in range(n_pools):
+        cap[i] = min(LOTS, rules.route_cap[route[i]] // lot)
+    tail = np.zeros((n_pools, int(cap.max()) if n_pools else 0))
     for e in range(b.order.shape[0]):
         order, ep, seen, state = b.order[e], b.episode[e], memory[e], states[e]
         if order.active == 0:
@@ -147,7 +150,7 @@ def propose_all(
                 lagrangian.learn(state, value, sent, filled, np.minimum(lots, 1.0))
             else:
                 rate = own.rate_ratio * math.sqrt(math.log(max(2.0, n_pools)) / ep.n_slots)
-                exponentiated_gradient.learn(state, value, seen.lots, filled, rate)
+                exponentiated_gradient.learn(state, value, seen.lots, filled, rate, True)
         seen.key, seen.slot, seen.lots = ep.key, order.slot, 0
         if take_route < 0:
             continue
@@ -159,8 +162,6 @@ def propose_all(
             continue
         take, passive = split_due(rules, b, e, own.behind_s, own.max_slices)
         volume = min(LOTS, int(passive / lot + 0.5))
-        for i in range(n_pools):  # within the cap of a child order: the controls would move what is over to lit
-            volume = min(volume, rules.route_cap[route[i]] // lot)
         key = derive(ep.key, 0) ^ own_key
         if rule == _GANCHEV:
             kaplan_meier.split(state, value, volume, own.least_tries, key, order.slot, tail, lots)
@@ -173,6 +174,8 @@ def propose_all(
             exponentiated_gradient.split(state, value, volume, lots)
             systematic_round(lots, uniform(key, order.slot, 0))
         seen.lots = volume
+        for i in range(n_pools):
+            lots[i] = min(lots[i], cap[i])
         if take > 0.0:
             keep_largest(lots, rules.settings[0].max_routes - 1)  # one route is the lit one's
         work[e] = take + lots.sum() * lot

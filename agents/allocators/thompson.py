@@ -19,7 +19,7 @@ def draw_tails(state: np.ndarray, levels: int, key: np.uint64, turn: int, tail: 
     n_levels = state.shape[2]
     for i in range(state.shape[1]):
         product = 1.0
-        for s in range(min(levels, n_levels)):
+        for s in range(min(levels, tail.shape[1])):
             own = derive(key, i * n_levels + s)
             died = gamma(derive(own, 0), turn, 1.0 + state[0, i, s])
             lived = gamma(derive(own, 1), turn, 1.0 + state[1, i, s] - state[0, i, s])

@@ -129,10 +129,28 @@ def test_the_exponentiated_gradient_moves_weight_to_the_pool_that_filled() -> No
     """Two lots, two pools at 1/2: 1.0 lot each. Pool 0 fills 1, pool 1 half a lot: pool 0's both units filled."""
     state = np.zeros((2, 2, 2))
     exponentiated_gradient.start(state, np.ones(2))
-    exponentiated_gradient.learn(state, np.ones(2), 2, np.array([1.0, 0.5]), 0.3)
+    exponentiated_gradient.learn(state, np.ones(2), 2, np.array([1.0, 0.5]), 0.3, False)
     grown = np.exp(0.3)
     assert state[0, 0] == pytest.approx([0.5, grown / (1 + grown)])
     assert state[0].sum(0) == pytest.approx([1.0, 1.0])
+
+
+def test_in_whole_lots_a_pool_that_was_not_asked_is_not_held_to_have_failed() -> None:
+    """One lot a round; the pool with the smaller weight fills twice as often. Of 40 runs at least 35 end on it.
+
+    Without dividing by the chance of being asked hardly one does: the rich get richer.
+    """
+    rng, ended = np.random.default_rng(1), 0
+    for _ in range(40):
+        state, lots = np.zeros((2, 2, 1)), np.zeros(2)
+        exponentiated_gradient.start(state, np.array([0.7, 0.3]))
+        for _ in range(1_000):
+            exponentiated_gradient.split(state, np.ones(2), 1, lots)
+            systematic_round(lots, rng.random())
+            filled = np.where(rng.random(2) < (0.1, 0.2), lots, 0.0)
+            exponentiated_gradient.learn(state, np.ones(2), 1, filled, np.sqrt(np.log(2) / 1_000), True)
+        ended += state[0, 1, 0] > 0.5
+    assert ended >= 35
 
 
 def test_the_lagrangian_rule_s_first_step_by_hand() -> None:
@@ -406,6 +424,28 @@ def test_every_rule_finds_the_pool_that_fills(
     market = market_with(*_two_pools(plain, supply_frac=0.006), small)
     sent = _sent(market, run_router(market, named_router(rule), 30))
     assert sent["GOOD"] > 2 * sent["OTHER"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_cap_of_a_child_order_binds_each_pool_by_itself(
+    market_with: MarketWith, plain: dict[str, Any], run_router: Play, rule: str
+) -> None:
+    """A cap of two lots, far below what is due: both pools are sent as much at once, and none more."""
+    controls = {"controls": {"max_dark_frac": 1.0, "max_child_shares": 200}}
+    market = market_with(*_two_pools(plain), {"orders": {"participation_frac": [0.1, 0.15]}}, controls)
+    router, most, both = named_router(rule), 0.0, 0.0
+
+    class Watched:
+        def propose(self, market: Market, b: Batch, obs: Floats, work: Floats, weights: Floats) -> None:
+            nonlocal most, both
+            router.propose(market, b, obs, work, weights)
+            sent = (work[:, None] * weights)[:, pool_routes(market)][b.order["active"] == 1]
+            most, both = max(most, sent.max(initial=0.0)), max(both, sent.sum(axis=1).max(initial=0.0))
+
+        name = router.name
+
+    run_router(market, Watched(), 10)
+    assert most == pytest.approx(200) and both == pytest.approx(400)
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -17,14 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
+from unguarded import unguarded
 
 from glasspool.agents.evaluation import paired_costs
 from glasspool.agents.registry import named_router
 from glasspool.agents.router import Router
-from glasspool.agents.runs import load_run
 from glasspool.configs.loading import load_market
 from glasspool.configs.market import MarketConfig
 from glasspool.envs.market import Market
@@ -138,12 +137,12 @@ def _chart(axis: Axis, rows: list[dict[str, Interval]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder or bundle of a policy")
     parser.add_argument("--parents", type=int, default=1000)
     args = parser.parse_args()
     learned: list[Router] = []
     for number, folder in enumerate(args.runs):
-        router = load_run(folder).router
+        _, router = unguarded(folder)
         router.name = f"learned_{number}"
         learned.append(router)
     base = load_market("base")
@@ -165,7 +164,8 @@ def main() -> None:
     print("# Break-even: how wrong the market may be\n")
     where = f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}"
     print(
-        f"`python benchmarks/break_even.py` on {len(learned)} training seeds, {args.parents:,} parents a point (seed "
+        f"`python benchmarks/break_even.py {' '.join(args.runs)}`, {len(learned)} training seeds, "
+        f"{args.parents:,} parents a point (seed "
         f"{SEED}), {where}. Policies (without the fallback) and SORs stay as trained and tuned on the base market. "
         "Negative = the learned policy is cheaper; costs less their martingale part; 95 % intervals over seeds and "
         "parents, each alone, without a correction for their number.\n"

@@ -14,14 +14,13 @@ import argparse
 import os
 import platform
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from unguarded import unguarded
 
 from glasspool.agents.registry import named_router
 from glasspool.agents.router import Router
-from glasspool.agents.runs import load_run
 from glasspool.configs.loading import load_market
 from glasspool.configs.market import MarketConfig
 from glasspool.envs.features import observe_rows
@@ -99,11 +98,11 @@ def halved_after(share: Floats) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder of a policy")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder or bundle of a policy")
     folders: list[str] = parser.parse_args().runs
     routers: list[Router] = []
     for number, folder in enumerate(folders, 1):
-        router = load_run(Path(folder)).router
+        _, router = unguarded(folder)
         router.name = f"learned, seed {number}"
         routers.append(router)
     routers += [named_router(name) for name in ("rule_sor", "tuned_sor", "sor_strong")]
@@ -113,7 +112,7 @@ def main() -> None:
     values = {"DESKS": DESKS, "FROM": FROM, "HISTORY": " or ".join(f"{h:,}" for h in HISTORIES), "POOL": POOL}
     for name, value in values.items():
         about = about.replace(name, str(value))
-    print(f"`python benchmarks/degraded_pool.py`, seed {SEED}, {where}. {about}\n")
+    print(f"`python benchmarks/degraded_pool.py {' '.join(folders)}`, seed {SEED}, {where}. {about}\n")
     print("| history, fills | router | the pool's share of the order before | orders until halved | share at the end | "
           "cost before, hs | first 10 after | last 10 | last 10, pool unchanged |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|")

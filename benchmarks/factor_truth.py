@@ -15,12 +15,11 @@ import os
 import platform
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from unguarded import unguarded
 
-from glasspool.agents.runs import load_run
 from glasspool.configs.loading import load_market
 from glasspool.envs.controls import weights_from_scores
 from glasspool.envs.features import GLOBAL_FEATURES, N_GLOBAL, N_ROUTE, ROUTE_FEATURES
@@ -54,9 +53,9 @@ FACTORS = (
 )
 
 
-def states(market: Market, run: Path) -> tuple[Floats, NDArray[np.bool_]]:
+def states(market: Market, run: str) -> tuple[Floats, NDArray[np.bool_]]:
     """Observations and masks that the policy of `run` met."""
-    router = load_run(run).router
+    _, router = unguarded(run)
     b, obs = market.batch(ORDERS)
     market.reset(stream_key(SEED, "test"), np.arange(ORDERS), np.arange(ORDERS), b, obs, "test")
     work, weights = np.zeros(ORDERS), np.zeros((ORDERS, len(market.routes)))
@@ -71,9 +70,9 @@ def states(market: Market, run: Path) -> tuple[Floats, NDArray[np.bool_]]:
     return np.concatenate(seen), np.concatenate(masks)
 
 
-def dark_weight(market: Market, run: Path, obs: Floats, masked: NDArray[np.bool_]) -> float:
+def dark_weight(market: Market, run: str, obs: Floats, masked: NDArray[np.bool_]) -> float:
     """Mean softmax weight of the dark routes, before `weight_cut`."""
-    scores = np.ascontiguousarray(load_run(run).policy.scores(obs)[:, 1:])
+    scores = np.ascontiguousarray(unguarded(run)[0].scores(obs)[:, 1:])
     weights = np.zeros(scores.shape)
     weights_from_scores(scores, masked, market.rules.route_type, weights)
     return float(weights[:, market.rules.route_type > POST].sum(axis=1).mean())
@@ -89,7 +88,7 @@ def columns(market: Market, feature: str) -> list[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder or bundle of a policy")
     parser.add_argument("--market", default="base")
     args = parser.parse_args()
     market = Market(load_market(args.market))
@@ -109,7 +108,8 @@ def main() -> None:
     print("# Factor truth\n")
     where = f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}"
     print(
-        f"`python benchmarks/factor_truth.py`, {len(args.runs)} training seeds, market `{args.market}`, {where}. "
+        f"`python benchmarks/factor_truth.py {' '.join(args.runs)}`, {len(args.runs)} training seeds, "
+        f"market `{args.market}`, {where}. "
         f"Mean dark weight before the controls' cut: {np.mean(plain):.2%}. Change of that weight, in percentage "
         "points, from the 10th to the 90th percentile of one feature, all else fixed; 95 % interval over training "
         "seeds.\n"

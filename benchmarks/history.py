@@ -65,12 +65,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder or bundle of a policy")
     market = Market(load_market("base"))
-    runs = [fitted(item, market) for item in resolve(parser.parse_args().runs)[0]]
+    folders: list[str] = parser.parse_args().runs
+    runs = [fitted(item, market) for item in resolve(folders)[0]]
     plain = results(market, [run.router for run in runs])
     about = " ".join(x for x in (__doc__ or "").split("\n\n")[2].split())
     about = about.replace("PARENTS", f"{PARENTS:,}").replace("SEED", f"{SEED:,}")
     where = f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}"
-    print(f"# What memory is worth\n\n`python benchmarks/history.py`, {where}; training seeds "
+    print(f"# What memory is worth\n\n`python benchmarks/history.py {' '.join(folders)}`, {where}; training seeds "
           f"{', '.join(str(run.seed) for run in runs)}. {about}\n")  # fmt: skip
     print("Minus the policy as it is, + = dearer; 95 % intervals over training seeds and parents.\n")
     print("| as at the order's beginning | bps | half spreads | dark share, as it is / then |\n|---|---|---|---|")

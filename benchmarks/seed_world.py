@@ -92,7 +92,8 @@ def main() -> int:
     print("# A world in which the four-factor rule is optimal\n")
     where = f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}"
     print(
-        f"`python benchmarks/seed_world.py`, {PARENTS:,} held-out parents, {where}. Market, and why no policy can be "
+        f"`python benchmarks/seed_world.py {' '.join(folders)}`, "
+        f"{PARENTS:,} held-out parents, {where}. Market, and why no policy can be "
         "cheaper: `benchmarks/seed_world/market.yaml`. Size, liquidity, volatility and the venue's record decide dark "
         "or lit; posts, pace, impact and signals, where the gain on the base market is made, are not in it. Costs less "
         "timing, which nobody can foresee here.\n"

@@ -178,8 +178,9 @@ def main() -> None:
         "",
         f"PPO_STEPS {PPO_STEPS:,}, PPO_SHORT {PPO_SHORT:,}, ROUNDS {ROUNDS}, PARENTS {PARENTS:,}, SEED {SEED}. A worth "
         "is cost minus the default's, same training seed and parents; negative = cheaper than it. Each interval "
-        "(95 %) alone, without a correction for their number: of thirty settings that change nothing, one or two look "
-        "as if they did. The SORs on the same parents: "
+        "(95 %) alone, without a correction for their number: with three training seeds one setting in twenty that "
+        "changes nothing looks as if it did; with one seed many do, since nothing tells a setting from the luck of a "
+        "training. The SORs on the same parents: "
         + ", ".join(f"{name} {cost:.3f}" for name, cost in sors.items())
         + " half spreads.",
         *table("ppo", found, before),

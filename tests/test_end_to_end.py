@@ -326,15 +326,16 @@ def test_every_shipped_policy_is_small_and_says_what_it_is() -> None:
 
 
 def test_the_shipped_policy_evaluates_and_decides(tmp_path: Path) -> None:
-    """Under 1 MB with its card, config and command; on other orders than its page has, it keeps its lead."""
+    """Under 1 MB with its card, config and command; on other orders than its page has, it leads each SOR."""
     folder = Path(__file__).resolve().parent.parent / "checkpoints" / "default"
     assert sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) < 1_000_000
     assert "glasspool export" in (folder / "model_card.md").read_text()
-    glasspool("evaluate", str(folder), "--against", "rule_sor", "--episodes", "400", "--seed", "77", "--out",
-              str(tmp_path / "evaluation"))  # fmt: skip
+    sors = ("rule_sor", "tuned_sor", "sor_strong")
+    glasspool("evaluate", str(folder), *(f"--against={name}" for name in sors), "--episodes", "500", "--seed", "77",
+              "--out", str(tmp_path / "evaluation"))  # fmt: skip
     payload = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
-    (lead,) = [c for c in payload["comparisons"] if c["baseline"] == "rule_sor" and c["metric"] == "vwap_slippage_bps"]
-    assert lead["ci95_bps"][1] < 0
+    leads = {c["baseline"]: c for c in payload["comparisons"]}
+    assert set(leads) == set(sors) and all(c["ci95_bps"][1] < 0 and c["ci95_hs"][1] < 0 for c in leads.values())
     glasspool("explain", str(folder), "--orders", "1", "--out", str(tmp_path / "log"))
     glasspool("audit", "verify", str(tmp_path / "log" / "decisions.jsonl"), "--bundle", str(folder))
 

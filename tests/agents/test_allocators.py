@@ -260,12 +260,13 @@ def test_the_recursion_is_the_exact_solver_s(slots: int, p: float, gamma: float,
 # --- the learning game
 
 
-@pytest.mark.parametrize("name", PLAYERS)
+@pytest.mark.parametrize("name", [n for n in PLAYERS if n != "Kaplan-Meier, no optimism"])
 def test_the_learning_game_gives_the_published_numbers(name: str) -> None:
     """All 4,000 rounds, 4 of 20 seeds: within 4.5 standard errors of a difference of 4 and 20 seeds.
 
     The spread is that of the reference (its standard error times sqrt(20)), at least .004 lots for the last rounds,
-    whose errors are given to .001. False alarm: 1 in 10,000 a number.
+    whose errors are given to .001. False alarm: 1 in 10,000 a number. Without optimism seeds differ so much that
+    next to anything would pass; what is wrong with it is tested below.
     """
     scores = np.stack([play(PLAYERS[name], seed) for seed in range(4)])
     early, early_se, late, late_se = REFERENCE[name]

@@ -299,15 +299,15 @@ def test_the_rewards_of_an_order_add_up_to_minus_its_cost(case: str) -> None:
 
 
 SHORT = oracle_training().model_dump()
-SHORT["ppo"]["decisions"], SHORT["search"]["decisions"] = 15_000, 60_000
+SHORT["ppo"]["decisions"], SHORT["search"]["decisions"] = 15_000, 300_000
 
 
 def test_a_short_run_learns_most_of_what_there_is_to_learn_and_is_a_function_of_its_seed() -> None:
-    """On O1: the start costs 47 % over the optimum."""
+    """On O1: the start costs 47 % over the optimum, the best simple rule 10 %."""
     params, settings = PROBLEMS["O1"].params, OracleTraining.model_validate(SHORT)
     costs = [exact_cost(params, train_policy(params, "additive", seed, settings)) for seed in (1, 1, 2)]
     assert costs[0] == costs[1] != costs[2]
-    assert max(costs) < 1.30 * optimum_of(params)
+    assert max(costs) < 1.02 * optimum_of(params)
 
 
 @pytest.mark.parametrize("name", sorted(PROBLEMS))

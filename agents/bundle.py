@@ -41,7 +41,7 @@ from .onnx_graph import additive_model, mlp_model
 from .onnx_policy import OnnxMlp
 from .policies import MlpPolicy
 from .router import ScoreRouter, ScoringRouter
-from .runs import Run, load_run, refuse_bounds
+from .runs import Run, load_run, refuse_bounds, what_lies
 from .runtime import AdditiveRuntime
 
 FORMAT, VERSION = "glasspool-bundle", 1
@@ -201,7 +201,7 @@ def _write_files(folder: Path, run: Run, orders: int, orders_seed: int, command:
 def _write_policy(folder: Path, policy: ScoringRouter, name: str) -> tuple[AdditiveRuntime | OnnxMlp, str]:
     """(the policy as the bundle decides it, the file that decides)."""
     if isinstance(policy, AdditiveRuntime):
-        (folder / POLICY).write_text(json.dumps(policy.to_json(), indent=1) + "\n", encoding="utf-8")
+        (folder / POLICY).write_text(policy_text(policy), encoding="utf-8")
         (folder / ONNX).write_bytes(additive_model(policy).SerializeToString(deterministic=True))
         return policy, POLICY
     if not isinstance(policy, MlpPolicy):
@@ -209,6 +209,11 @@ def _write_policy(folder: Path, policy: ScoringRouter, name: str) -> tuple[Addit
     content = mlp_model(policy.weights()).SerializeToString(deterministic=True)
     (folder / ONNX).write_bytes(content)
     return OnnxMlp(content, name), ONNX
+
+
+def policy_text(policy: AdditiveRuntime) -> str:
+    """The text of `policy.json`, whose hash names the policy wherever it is written."""
+    return json.dumps(policy.to_json(), indent=1) + "\n"
 
 
 def _manifest_text(manifest: dict[str, Any]) -> str:
@@ -219,7 +224,7 @@ def _manifest_text(manifest: dict[str, Any]) -> str:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
-        raise UserError(f"{folder}: not a bundle (no {MANIFEST}). Make one with `glasspool export RUN --out {folder}`.")
+        raise UserError(f"{folder}: not a bundle (no {MANIFEST}). {what_lies(folder)}")
     manifest = _read_json(path, MANIFEST)
     if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
         raise UserError(

@@ -36,7 +36,8 @@ class Learned:
     seed: int
     config: ExperimentConfig
     folder: Path | None = None  # of a run; None for a bundle
-    policy_sha256: str | None = None  # of a bundle's policy file; None for a run
+    policy_sha256: str | None = None  # of the file that decides in a bundle; None for an MLP that is not in one
+    config_sha256: str | None = None  # as a bundle has it
 
 
 def compare(

@@ -89,7 +89,8 @@ def _log(log: dict[str, int]) -> str:
     return (
         f"`explanations/decisions.jsonl` holds {log['decisions']:,} decisions over {log['orders']} sample orders "
         f"({log['children']:,} child orders, {log['fills']:,} fills; {log['fallbacks']:,} decisions by the rule SOR, "
-        "because a feature was outside training), hash-chained: `glasspool audit verify`."
+        f"because a feature was outside training) and what came of them, {log['records']:,} records in all, "
+        "hash-chained: `glasspool audit verify`."
     )
 
 

@@ -100,7 +100,10 @@ def problems_of(names: Sequence[str]) -> list[Problem]:
         plain = re.sub("[^A-Z0-9]", "", name.upper())
         of_name = [p for p in PROBLEMS if plain == "ALL" or plain in (p.replace("-", "").upper(), p.split("-")[0])]
         if not of_name:
-            raise UserError(f"{name}: no such problem. Give all, O9, {', '.join(PROBLEMS)}, or a problem file (.yaml).")
+            raise UserError(
+                f"{name}: no such problem. Give {', '.join(PROBLEMS)}; O2, O3, O9 or O10 for all of theirs; all; or a "
+                "problem file (.yaml)."
+            )
         found |= {p: PROBLEMS[p] for p in of_name}
     return list(found.values())
 
@@ -113,6 +116,8 @@ def read_problem(path: Path) -> Params:
         ValidationError: a wrong parameter; its note names the file.
     """
     if not path.is_file():
+        if str(path) in PROBLEMS:
+            raise UserError(f"{path}: no such file. To train on {path}, give its name without an option.")
         raise UserError(f"{path}: no such file. Give the path of a problem file, one YAML mapping with its kind.")
     data = read_yaml(path)
     kind = data.get("kind")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..configs.errors import UserError
+from ..configs.errors import UserError, near_miss
 from ..configs.experiment import ExperimentConfig
 from ..configs.loading import dump_yaml, read_yaml
 from .fallback import FeatureRanges
@@ -50,9 +50,7 @@ def write_config(folder: Path, config: ExperimentConfig, seed: int) -> None:
 def read_config(folder: Path) -> ExperimentConfig:
     path = folder / "config.yaml"
     if not path.is_file():
-        raise UserError(
-            f"{folder}: not a run folder (no config.yaml). Make one with `glasspool train CONFIG --out {folder}`."
-        )
+        raise UserError(f"{folder}: not a run folder (no config.yaml). {what_lies(folder)}")
     try:
         return ExperimentConfig.model_validate(read_yaml(path))
     except ValidationError as error:
@@ -102,6 +100,8 @@ def load_run(folder: Path) -> Run:
     config = read_config(folder)
     path = folder / "policy.zip"
     if not path.is_file():
+        if is_bundle(folder):
+            raise UserError(f"{folder}: not a run folder. {what_lies(folder)}")
         raise UserError(
             f"{folder}: no policy.zip yet. Finish training with `glasspool train ... --out {folder} --resume`."
         )
@@ -116,6 +116,25 @@ def load_run(folder: Path) -> Run:
 
 def is_bundle(path: Path) -> bool:
     return (path / "manifest.json").is_file()
+
+
+def what_lies(path: Path) -> str:
+    """What a path is that is not what a command wanted, or what was probably meant, as a sentence with the mend."""
+    if not path.exists():
+        beside = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+        return near_miss(path.name, beside) or "There is no such folder; `glasspool train` and `export` make them."
+    if is_bundle(path):
+        return "It is a bundle: evaluate it, explain it, or export the run that it came from."
+    if (path / "policy.zip").is_file():
+        return "It is a run folder: evaluate it, or export it with `glasspool export RUN --out BUNDLE`."
+    if (path / "evaluation.json").is_file():
+        return "It is an evaluation: its page is made by `glasspool report`; name the policy instead."
+    inside = (
+        sorted(p.name for p in path.iterdir() if is_bundle(p) or (p / "policy.zip").is_file()) if path.is_dir() else []
+    )
+    if inside:
+        return f"It holds {', '.join(inside)}: name {path / inside[0]}, for example."
+    return "Name a run folder, which `glasspool train` makes, or a bundle, which `glasspool export` makes."
 
 
 def refuse_bounds(run: Run, wanted: str) -> None:

@@ -157,6 +157,8 @@ class Progress(BaseCallback):
     def _on_training_start(self) -> None:
         if self.num_timesteps == 0:  # what the policy does before any reinforcement learning (the teacher's imitation)
             self.validate()
+            # the time of a limited training is for training: on first use, what goes before is mostly compiling
+            self.started, self.curve.points[-1]["seconds"] = time.perf_counter(), 0.0
 
     def validate(self) -> None:
         policy = snapshot(self.model.policy)  # type: ignore[arg-type]

@@ -7,10 +7,12 @@ break in the chain, which names one record, is found before a root mismatch, whi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..configs.errors import UserError
 from .canonical import CanonicalError, Record, parse_line
 from .decision_log import (
     GENESIS_HASH,
@@ -85,6 +87,26 @@ class _Checkpoint:
     size: int
     root: str
     head_hash: str
+
+
+def refuse_other_files(path: Path) -> None:
+    """A file without a single record was never a decision log: a slip of the user's, not tampering.
+
+    Raises:
+        UserError: so it is. An empty file passes: a log may have been emptied.
+    """
+    empty = True
+    with existing_file(path).open("rb") as lines:
+        for line in lines:
+            empty = False
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(record, dict) and "body" in record:
+                return
+    if not empty:
+        raise UserError(f"{path}: not a decision log (no line is a record). Name a decisions.jsonl.")
 
 
 def verify_log(

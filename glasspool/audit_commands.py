@@ -23,8 +23,9 @@ def audit_verify(
 
     from .agents.bundle import load_bundle
     from .agents.redecision import Redecider
-    from .explain.verification import verify_log
+    from .explain.verification import refuse_other_files, verify_log
 
+    refuse_other_files(log)
     verdict = verify_log(log)  # the chain first: a damaged log inside the bundle must be named, not refused with it
     decided = "decisions not decided again (no --bundle)"
     if verdict.ok and bundle is not None:
@@ -51,9 +52,10 @@ def audit_show(
     from dataclasses import asdict
 
     from .explain.proof import find_case
-    from .explain.verification import verify_log
+    from .explain.verification import refuse_other_files, verify_log
     from .tca.report import write_case
 
+    refuse_other_files(log)
     verdict = verify_log(log)
     if not verdict.ok:  # a page from a damaged log would lend it credit
         typer.echo(verdict.message)

@@ -12,7 +12,9 @@ import typer
 
 from .cli import Json, app
 
-Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: one under runs/, printed.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder to write to; default: one under runs/, named after its inputs.")
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: a.b=c. May be repeated.")]
 MAX_SEED = 2**32 - 1
 
@@ -28,12 +30,18 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Training seed; default: the config's.")] = None,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that lies in the folder.")] = False,
 ) -> None:
     """Train a routing policy from a config: policy.zip, training.json, TensorBoard curves, checkpoints."""
-    from .agents.jobs.training import train_job
+    from .agents.jobs.training import outcome, train_job
+    from .configs.errors import UserError
 
-    folder = train_job(config, set_ or [], seed, out, resume=resume)
-    typer.echo(f"policy: {folder / 'policy.zip'}\ncurves: tensorboard --logdir {folder / 'tensorboard'}")
+    if resume and overwrite:
+        raise UserError("--resume goes on with the folder's run and --overwrite replaces it. Leave one out.")
+    folder = train_job(config, set_ or [], seed, out, resume=resume, overwrite=overwrite)
+    typer.echo(
+        f"{outcome(folder)}\npolicy: {folder / 'policy.zip'}\ncurves: tensorboard --logdir {folder / 'tensorboard'}"
+    )
 
 
 def _refuse_bundle(out: Path | None) -> None:
@@ -47,7 +55,11 @@ def _refuse_bundle(out: Path | None) -> None:
 @app.command()
 def evaluate(
     policies: Annotated[
-        list[str], typer.Argument(help="Run folders of one or several training seeds, a bundle, or a baseline's name.")
+        list[str],
+        typer.Argument(
+            help="Run folders or bundles of one or several training seeds, a baseline's name, or your own router as "
+            "module:Class or cmd:COMMAND."
+        ),
     ],
     against: Annotated[
         list[str] | None,
@@ -65,7 +77,8 @@ def evaluate(
     out: Out = None,
     json_file: Json = None,
 ) -> None:
-    """Compare a policy with baselines on the same held-out tapes: paired differences with 95 % intervals."""
+    """Compare a policy with baselines on the same held-out tapes: paired differences with 95 % intervals. What an
+    earlier evaluation left in the folder is replaced."""
     from .agents.jobs.evaluation import evaluate_job
     from .evaluation_tables import print_evaluation
 
@@ -303,7 +316,8 @@ def oracle(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="O1, O2-1, O2-3, O3-0, O3-1, O9-M1 ... O9-M4, O10-seen, O10-fills, O10-never, O2, O3, O9, O10, all."
+            help="O1, O2-1, O2-3, O3-0, O3-1, O9-M1 ... O9-M4, O10-seen, O10-fills, O10-never; O2, O3, O9, O10 for "
+            "all of theirs; all (twelve problems, one to two hours on two cores)."
         ),
     ] = None,
     policy: Annotated[str, typer.Option(help="additive or mlp.")] = "additive",
@@ -321,13 +335,18 @@ def oracle(
 ) -> None:
     """Train on problems whose optimum is known exactly and print the gap; exit 1 past the pass mark."""
     from .agents import oracle_problems, oracle_runs
+    from .configs.errors import UserError
     from .console import print_table, write_json
 
+    if solve and (names or problem):
+        raise UserError("--solve solves its problem files and trains nothing. Leave out the names and --problem.")
+    if not (solve or names or problem):
+        raise UserError("no problem named. Give one such as O1, several, or all; or a file with --problem or --solve.")
     if solve:
         write_json(json_file or "-", oracle_problems.solve_files(solve))
         return
     rows: list[dict[str, Any]] = oracle_runs.oracle_table(
-        [*(names or []), *map(str, problem or [])] or ["all"], policy, list(range(1, seeds + 1)), out, typer.echo
+        [*(names or []), *map(str, problem or [])], policy, list(range(1, seeds + 1)), out, typer.echo
     )
     columns = ["problem", "policy", "optimum", "learned_mean", "gap_percent", "gap_ci95_percent", "pass_mark_percent",
                "best_simple_rule", "action_regret_percent", "seconds_per_seed", "passed"]  # fmt: skip
@@ -400,9 +419,9 @@ def demo(
     from .evaluation_tables import print_evaluation, verdict
 
     started = time.perf_counter()
-    page, bundle, payload = demo_job(out, minutes, _command_line())
+    page, bundle, payload, trained = demo_job(out, minutes, _command_line())
     print_evaluation(payload)
-    typer.echo(verdict(payload))
+    typer.echo(f"trained: {trained}\n{verdict(payload)}")
     typer.echo(
         f"{time.perf_counter() - started:.0f} s in all\n"
         f"open:   {page}\nbundle: {bundle}\n"

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from .configs.errors import UserError, near_miss
 
 _MAX_SETTINGS_SHOWN = 10
+_KNOWN = "Known here: "
 
 
 def user_message(error: BaseException) -> str | None:
@@ -68,6 +69,12 @@ def _validation_message(error: ValidationError) -> str:
     details = error.errors(include_url=False)
     model = next((m for m in _subclasses(BaseModel) if m.__name__ == error.title), None)
     lines = [_setting_line(detail, model) for detail in details[:_MAX_SETTINGS_SHOWN]]
+    told: set[str] = set()  # a list of the known keys once
+    for i, line in enumerate(lines):
+        said, mark, known = line.partition(_KNOWN)
+        if mark and known in told:
+            lines[i] = said.rstrip()
+        told.add(known)
     if len(lines) == 1:
         return lines[0]
     if hidden := len(details) - len(lines):
@@ -113,7 +120,7 @@ def _of_percent(detail: Any) -> str:
 def _near_miss(word: str, known: Sequence[str]) -> str:
     if question := near_miss(word, known):
         return question.rstrip()
-    return f"Known here: {', '.join(sorted(known))}." if known else ""
+    return f"{_KNOWN}{', '.join(sorted(known))}." if known else ""
 
 
 def _keys_beside(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:

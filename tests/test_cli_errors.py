@@ -169,6 +169,13 @@ def test_every_wrong_setting_is_listed_and_the_file_noted_on_the_error_is_named(
     ]
 
 
+def test_the_keys_known_at_a_place_are_listed_once(run: Run) -> None:
+    bad = {"venues": [{"kind": "lit", "latency_us": 1, "zzz": 1}, {"kind": "lit", "latency_us": 1, "qqq": 2}]}
+    code, stderr = run(lambda: _Market.model_validate(bad) and None)
+    assert code == 2 and "venues.0.zzz" in stderr and "venues.1.qqq" in stderr
+    assert stderr.count("Known here: kind, latency_us.") == 1
+
+
 def test_a_check_that_did_not_hold_is_exit_1_in_silence(run: Run) -> None:
     assert run(_raiser(typer.Exit(1))) == (1, "")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from ...configs.errors import UserError
 from ...configs.loading import load_experiment, load_market
 from ...envs.market import Market
+from ..bundle import policy_text
 from ..comparison import POOLED, compare, episodes_frame, evaluation_payload, fills_frame, write_evaluation
 from ..explaining import write_decision_log
 from ..fallback import FallbackRouter, fallback_entry
@@ -59,12 +59,15 @@ def evaluate_job(
         if item.folder is not None:
             shutil.copyfile(item.folder / "training.json", folder / f"training-s{item.seed}.json")
     if isinstance(scorer, AdditiveRuntime):
-        (folder / "policy.json").write_text(json.dumps(scorer.to_json(), indent=1))
+        (folder / "policy.json").write_text(policy_text(scorer))
     if decisions and scorer is not None:
         write_decision_log(
             venue, scorer, folder / "decisions.jsonl", orders=decisions, seed=test_seed, stream="test",
             policy_id=f"{config.name}-s{seeds[0]}", ranges=ranges_of(learned[0]),
-            run_facts={"policy_sha256": learned[0].policy_sha256, "command": command},
+            run_facts={
+                "policy_sha256": learned[0].policy_sha256, "config_sha256": learned[0].config_sha256,
+                "command": command,
+            },
         )  # fmt: skip
     write_evaluation(folder, payload, episodes_frame(by_name, runs, seeds, venue), fills_frame(by_name, runs, seeds))
     return folder, payload

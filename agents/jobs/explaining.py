@@ -20,7 +20,6 @@ from ...explain.facts import Body
 from ...explain.monotonicity import monotone_breaks
 from ...explain.shape_page import write_shape_page
 from ..bundle import load_bundle
-from ..comparison import Learned
 from ..explaining import write_decision_log
 from ..faithfulness import Sample, faithfulness_rows
 from ..fallback import FeatureRanges
@@ -29,7 +28,7 @@ from ..reason_outcomes import outcome_tables
 from ..runs import is_bundle, load_run, refuse_bounds
 from ..runtime import AdditiveRuntime
 from ..validation_page import validation_page
-from .policies import fitted, guarded, ranges_of, scorer_of
+from .policies import fitted, of_bundle, of_run, ranges_of, scorer_of
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,12 @@ class _Explained:
 def _explained(path: Path, market: str | None) -> _Explained:
     """Of a bundle or a run folder."""
     if is_bundle(path) or not path.is_dir() or not (path / "policy.zip").is_file():
-        loaded = load_bundle(path)
-        item = Learned(guarded(loaded.runtime, loaded.ranges, loaded.config), loaded.config.seed, loaded.config)
-        facts: Body = {"policy_sha256": loaded.policy_sha256}
+        item = of_bundle(path)
     else:
         run = load_run(path)
         refuse_bounds(run, "explained")
-        item = Learned(guarded(run.policy, run.ranges, run.config), run.seed, run.config)
-        facts = {}
+        item = of_run(run)
+    facts: Body = {"policy_sha256": item.policy_sha256, "config_sha256": item.config_sha256}
     venue = Market(load_market(market) if market is not None else item.config.market)
     item = fitted(item, venue)
     return _Explained(venue, scorer_of(item), ranges_of(item), item.config, facts)

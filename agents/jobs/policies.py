@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ...configs.errors import UserError
 from ...configs.experiment import ExperimentConfig
+from ...configs.loading import dump_yaml
 from ...envs.market import Market
-from ..bundle import load_bundle
+from ..bundle import load_bundle, policy_text
 from ..comparison import Learned
 from ..fallback import FallbackRouter, FeatureRanges
 from ..integrated_gradients import MlpScorer
@@ -17,10 +19,33 @@ from ..onnx_policy import OnnxMlp
 from ..policies import MlpPolicy
 from ..registry import named_router
 from ..router import Router, ScoreRouter, ScoringRouter
-from ..runs import is_bundle, load_run, training_summary
+from ..runs import Run, is_bundle, load_run, training_summary, what_lies
 from ..runtime import AdditiveRuntime
 from ..user_router import is_user_router
 from ..views import router_of
+
+
+def of_bundle(path: Path) -> Learned:
+    """The policy of a bundle under its fallback. Raises UserError as `load_bundle`."""
+    found = load_bundle(path)
+    return Learned(
+        guarded(found.runtime, found.ranges, found.config), found.config.seed, found.config,
+        policy_sha256=found.policy_sha256, config_sha256=str(found.manifest["config_sha256"]),
+    )  # fmt: skip
+
+
+def of_run(run: Run) -> Learned:
+    """The policy of a run under its fallback, with the hashes that its bundle will have."""
+    policy = policy_text(run.policy) if isinstance(run.policy, AdditiveRuntime) else None
+    config = dump_yaml(run.config.model_copy(update={"seed": run.seed}))
+    return Learned(
+        guarded(run.policy, run.ranges, run.config), run.seed, run.config, run.path,
+        policy_sha256=None if policy is None else _sha256(policy), config_sha256=_sha256(config),
+    )  # fmt: skip
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def resolve(policies: Sequence[str]) -> tuple[list[Learned], list[Router]]:
@@ -30,17 +55,12 @@ def resolve(policies: Sequence[str]) -> tuple[list[Learned], list[Router]]:
     for name in policies:
         path = Path(name)
         if is_bundle(path):
-            bundle = load_bundle(path)
-            router = guarded(bundle.runtime, bundle.ranges, bundle.config)
-            learned.append(Learned(router, bundle.config.seed, bundle.config, policy_sha256=bundle.policy_sha256))
+            learned.append(of_bundle(path))
         elif path.is_dir():
-            run = load_run(path)
+            learned.append(of_run(load_run(path)))
             training_summary(path)
-            learned.append(Learned(guarded(run.policy, run.ranges, run.config), run.seed, run.config, path))
         elif not is_user_router(name) and ("/" in name or name.endswith((".yaml", ".zip"))):
-            raise UserError(
-                f"{name}: no such run folder or bundle. `glasspool train` and `glasspool export` make them."
-            )
+            raise UserError(f"{name}: no such run folder or bundle. {what_lies(path)}")
         else:
             named.append(named_router(name))
     if len({item.seed for item in learned}) < len(learned):

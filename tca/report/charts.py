@@ -223,7 +223,7 @@ def _line(
         figure.add_scatter(
             x=[step for step, _ in points],
             y=[value for _, value in points],
-            mode="lines",
+            mode="lines" if len(points) > 1 else "markers",
             name=name,
             showlegend=legend,
             line={"color": colour, "width": 2, "dash": dash},

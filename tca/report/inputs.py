@@ -207,7 +207,11 @@ def read_inputs(folder: Path) -> ReportInputs:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder. Give the folder that `glasspool evaluate --out` wrote.")
     if not (folder / "evaluation.json").is_file():
-        raise UserError(f"{folder}: no evaluation.json in it. Write one with `glasspool evaluate ... --out {folder}`.")
+        lies = "It is a bundle. " if (folder / "manifest.json").is_file() else ""
+        raise UserError(
+            f"{folder}: no evaluation.json in it. {lies}Give a folder that `glasspool evaluate POLICY --out FOLDER` "
+            "wrote."
+        )
     evaluation = _read(folder / "evaluation.json", Evaluation)
     training_files = sorted(folder.glob("training*.json"))
     trainings = sorted((_read(p, Training) for p in training_files), key=lambda t: t.seed)

@@ -231,4 +231,5 @@ def waterfalls(decision: Decision | None, book: ChartBook) -> list[Chart]:
 
 def _run_hashes(inputs: ReportInputs) -> dict[str, str]:
     run: Mapping[str, Any] = next((r["body"] for r in inputs.records or [] if r["type"] == "run"), {})
-    return {k: str(v) for k, v in run.items() if k.endswith("_sha256") or k in ("code_commit", "rule_table_version")}
+    wanted = {k: v for k, v in run.items() if k.endswith("_sha256") or k in ("code_commit", "rule_table_version")}
+    return {k: str(v) for k, v in wanted.items() if v is not None}

@@ -11,6 +11,6 @@ mkdir -p "$out"
 for day in ibm_20131007 bac_20131007 aapl_20120621 amzn_20120621; do
   glasspool evaluate "$policies"/additive-s*/ --market "replay_$day" --episodes 1000 --seed 7000 --out "$out/replay-$day"
 done
-glasspool train replay --seed 1 --out "$out/trained-on-a-day" >"$out/trained-on-a-day.log" 2>&1
+glasspool train replay --seed 1 --out "$out/trained-on-a-day" --overwrite >"$out/trained-on-a-day.log" 2>&1
 glasspool evaluate "$out/trained-on-a-day" --out "$out/replay-trained-on-a-day"
 python benchmarks/results_table.py "$out"/replay-*/ >benchmarks/replays.md

@@ -9,21 +9,18 @@ would have done beside a decision of the policy: only a fallback record holds it
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from ..configs.errors import UserError
-from ..envs.controls import MASK_CODES
-from ..envs.features import N_GLOBAL, N_ROUTE, observation_bounds, schema_sha256
-from ..envs.state import ORDER_TYPES, TAKE
+from ..envs.features import schema_sha256
 from ..envs.venues import routes_of
 from ..explain.canonical import Record
 from ..explain.counterfactual import OTHER, SENT, largest_orders
-from ..explain.decision import column_names, decide
-from ..explain.facts import Facts, Limits, Parent, is_dark, type_of
+from ..explain.decision import decide
+from ..explain.facts import Facts, Limits, Parent, is_dark
 from ..explain.lit_alternative import COST_PARTS
 from ..explain.what_if import what_if
 from .bundle import Bundle
@@ -31,107 +28,18 @@ from .fallback import FeatureRanges
 from .guarded_decision import GuardedDecision, RuleProposal
 from .integrated_gradients import MlpScorer
 from .log_accounts import Inconsistent, LogAccounts, check_features
-from .rule_inputs import COUNTS, RuleInputs, VenueRules
+from .logged import (
+    LoggedDecision,
+    LoggedParent,
+    LoggedRun,
+    Mismatch,
+    facts_of,
+    limits_of,
+    rule_inputs_of,
+    whole_of,
+)
+from .rule_inputs import VenueRules
 from .runtime import AdditiveRuntime
-
-Shares = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(gt=0)]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
-
-
-class _Limits(_Body):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-    routes: list[str]
-    route_caps_shares: list[Shares]
-    interval_s: str
-    lot_shares: Positive
-    max_routes: Positive
-    weight_cut: str
-    max_child_shares: Positive
-    max_dark_frac: str
-    band_frac: str
-    full_band: bool
-    completes: bool
-
-
-class _Run(_Body):
-    policy_id: str
-    policy_sha256: str | None
-    feature_schema_sha256: str
-    control_limits: _Limits
-    feature_ranges: dict[str, list[str]] | None
-
-
-class _Parent(_Body):
-    parent_id: str
-    symbol: str
-    side: str
-    ordered_shares: Positive
-    adv_shares: Positive
-    n_slots: Positive
-    tick_e6: Positive
-    start_ns: str
-
-
-class _Nbbo(_Body):
-    bid_e6: Positive
-    ask_e6: Positive
-    changes_10s: Shares
-
-
-class _Candidate(_Body):
-    route: str
-    masks: list[str] = []
-    p_fill_ppm: Shares = 0
-    fee_e6: int = 0
-    min_qty: Shares = 0
-
-
-class _Card(_Body):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-    attempts: Shares
-    filled: Shares
-    markouts: Shares
-    markout_hs_sum: str
-
-
-class _RuleInputs(_Body):
-    arrival_usd: str
-    half_spread_bps: str
-    fees_bps: dict[str, str]
-    scorecard: dict[str, dict[str, _Card]]
-
-
-class _Fallback(_Body):
-    rule_inputs: _RuleInputs
-
-
-class _Decision(_Body):
-    decision_id: str
-    parent_id: str
-    policy_id: str
-    interval: Shares
-    remaining_shares: Positive
-    dark_shares: Shares
-    children_before: Shares
-    schedule_now_frac: str
-    schedule_next_frac: str
-    completing_route: str
-    nbbo: _Nbbo
-    vol_ratio: str
-    observation: list[str]
-    beyond_range: dict[str, str]
-    candidates: list[_Candidate]
-    fallback: _Fallback | None
-    baseline: dict[str, Any]
-    lit_alternative: dict[str, Any] | None
-
-
-class _Mismatch(Exception):
-    """Why a record is not what the policy decides."""
 
 
 class Redecider:
@@ -145,7 +53,7 @@ class Redecider:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._run: _Run | None = None
+        self._run: LoggedRun | None = None
         self._limits: Limits | None = None
         self._scorer: AdditiveRuntime | MlpScorer | None = None
         self._ranges = FeatureRanges.unlimited()
@@ -164,7 +72,7 @@ class Redecider:
                 self._redecide(body, int(record["ts_ns"]))
             elif kind in self._accounts.read:
                 self._accounts.read[kind](body)
-        except (_Mismatch, Inconsistent) as mismatch:
+        except (Mismatch, Inconsistent) as mismatch:
             return str(mismatch)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
@@ -174,37 +82,37 @@ class Redecider:
         return None
 
     def _read_run(self, body: Any) -> None:
-        run = _Run.model_validate(body)
+        run = LoggedRun.model_validate(body)
         bundle = self._bundle
         if self._run is not None:
-            raise _Mismatch("a second run record")
+            raise Mismatch("a second run record")
         if run.policy_sha256 is None and not bundle.exact:
-            raise _Mismatch("a log of an MLP's run folder, whose float32 network the bundle's need not equal")
+            raise Mismatch("a log of an MLP's run folder, whose float32 network the bundle's need not equal")
         if run.policy_sha256 not in (None, bundle.policy_sha256):
-            raise _Mismatch(
+            raise Mismatch(
                 f"policy_sha256 is {run.policy_sha256}, the bundle's {bundle.policy_file} has {bundle.policy_sha256}"
             )
         if run.policy_id != bundle.policy_id:
-            raise _Mismatch(f"policy_id is {run.policy_id!r}, the bundle's is {bundle.policy_id!r}")
+            raise Mismatch(f"policy_id is {run.policy_id!r}, the bundle's is {bundle.policy_id!r}")
         if run.feature_schema_sha256 != schema_sha256():
-            raise _Mismatch("feature_schema_sha256 is not that of this version's feature table")
+            raise Mismatch("feature_schema_sha256 is not that of this version's feature table")
         if run.feature_ranges not in (None, bundle.ranges.body()):
-            raise _Mismatch("feature_ranges are not the bundle's")
+            raise Mismatch("feature_ranges are not the bundle's")
         self._ranges = FeatureRanges.unlimited() if run.feature_ranges is None else bundle.ranges
-        limits = _limits(run.control_limits)
+        limits = limits_of(run.control_limits)
         self._scorer = _scorer_for(bundle, limits)
         self._run, self._limits, self._rule_venues = run, limits, None
 
     def _read_parent(self, body: Any) -> None:
-        parent = _Parent.model_validate(body)
+        parent = LoggedParent.model_validate(body)
         if parent.side not in ("buy", "sell"):
-            raise _Mismatch(f"side {parent.side!r} is neither buy nor sell")
+            raise Mismatch(f"side {parent.side!r} is neither buy nor sell")
         if parent.parent_id in self._parents:
-            raise _Mismatch(f"parent {parent.parent_id!r} stands in the log twice")
+            raise Mismatch(f"parent {parent.parent_id!r} stands in the log twice")
         self._accounts.open(parent.parent_id, body)
         self._parents[parent.parent_id] = Parent(
             parent.parent_id, parent.symbol, 1 if parent.side == "buy" else -1, parent.ordered_shares,
-            parent.adv_shares, parent.n_slots, parent.tick_e6, _whole(parent.start_ns, "start_ns"),
+            parent.adv_shares, parent.n_slots, parent.tick_e6, whole_of(parent.start_ns, "start_ns"),
         )  # fmt: skip
 
     def turned(self, body: Any, flip: Any, value: str) -> str | None:
@@ -236,16 +144,16 @@ class Redecider:
             return "same" if then == now else OTHER
         return "dark" if is_dark(routes[then]) else "lit"
 
-    def _read(self, body: Any) -> tuple[_Decision, Limits, AdditiveRuntime | MlpScorer, Parent, Facts]:
-        logged = _Decision.model_validate(body)
+    def _read(self, body: Any) -> tuple[LoggedDecision, Limits, AdditiveRuntime | MlpScorer, Parent, Facts]:
+        logged = LoggedDecision.model_validate(body)
         if self._run is None or self._limits is None or self._scorer is None:
-            raise _Mismatch("no run record before this decision")
+            raise Mismatch("no run record before this decision")
         if logged.policy_id != self._run.policy_id:
-            raise _Mismatch(f"policy_id is {logged.policy_id!r}, the run's is {self._run.policy_id!r}")
+            raise Mismatch(f"policy_id is {logged.policy_id!r}, the run's is {self._run.policy_id!r}")
         parent = self._parents.get(logged.parent_id)
         if parent is None:
-            raise _Mismatch(f"no parent record of {logged.parent_id!r} before this decision")
-        return logged, self._limits, self._scorer, parent, _facts(logged, self._limits, parent)
+            raise Mismatch(f"no parent record of {logged.parent_id!r} before this decision")
+        return logged, self._limits, self._scorer, parent, facts_of(logged, self._limits, parent)
 
     def _redecide(self, body: Any, ts_ns: int) -> None:
         logged, limits, scorer, parent, facts = self._read(body)
@@ -254,17 +162,17 @@ class Redecider:
         outside = self._ranges.found(limits.routes, facts.measured)
         if bool(outside) != (logged.fallback is not None):
             named = ", ".join(o.feature for o in outside) or "nothing"
-            raise _Mismatch(f"fallback: {named} is outside the ranges of training, the record says otherwise")
+            raise Mismatch(f"fallback: {named} is outside the ranges of training, the record says otherwise")
         rule = RuleProposal(0.0, (), logged.baseline, {})
         if logged.fallback is not None:
-            state = _rule_inputs(logged.fallback.rule_inputs, limits, parent, facts)
+            state = rule_inputs_of(logged.fallback.rule_inputs, limits, parent, facts)
             rule = RuleProposal.of_state(self._venues(limits), state)
         guarded = GuardedDecision.of(scorer, outside, limits, parent, facts, rule)
         again = guarded.body(
             limits, parent, facts, scorer, logged.policy_id, logged.lit_alternative, self._ranges.admits
         )
         if (place := _difference(body, again, "")) is not None:
-            raise _Mismatch(place)
+            raise Mismatch(place)
         dark = sum(c.shares for c in guarded.release.children if is_dark(limits.routes[c.route]))
         _check_lit(logged.lit_alternative, dark)
         self._accounts.decided(parent, body)
@@ -276,37 +184,6 @@ class Redecider:
         return self._rule_venues
 
 
-def _rule_inputs(logged: _RuleInputs, limits: Limits, parent: Parent, facts: Facts) -> RuleInputs:
-    return RuleInputs.of(
-        limits, parent, facts, arrival_usd=_number(logged.arrival_usd, "arrival_usd"),
-        half_spread_bps=_number(logged.half_spread_bps, "half_spread_bps"),
-        fees_bps={route: _number(fee, f"fees_bps.{route}") for route, fee in logged.fees_bps.items()},
-        scorecard={
-            venue: {
-                kind: {name: getattr(card, name) for name in COUNTS}
-                | {"markout_hs_sum": _number(card.markout_hs_sum, "markout_hs_sum")}
-                for kind, card in cards.items()
-            }
-            for venue, cards in logged.scorecard.items()
-        },
-    )  # fmt: skip
-
-
-def _limits(body: _Limits) -> Limits:
-    n = len(body.routes)
-    if len(body.route_caps_shares) != n or not n or len(set(body.routes)) != n:
-        raise _Mismatch("control_limits: routes and route_caps_shares do not match")
-    for route in body.routes:
-        if route.partition(":")[2] not in ORDER_TYPES:
-            raise _Mismatch(f"control_limits: {route!r} is no route")
-    return Limits(
-        tuple(body.routes), tuple(body.route_caps_shares), _number(body.interval_s, "interval_s"), body.lot_shares,
-        body.max_routes, _number(body.weight_cut, "weight_cut"), body.max_child_shares,
-        _number(body.max_dark_frac, "max_dark_frac"), _number(body.band_frac, "band_frac"), body.full_band,
-        body.completes,
-    )  # fmt: skip
-
-
 def _scorer_for(bundle: Bundle, limits: Limits) -> AdditiveRuntime | MlpScorer:
     """The bundle's policy on the run's routes."""
     own = [r.name for r in routes_of(bundle.config.market)]
@@ -314,83 +191,8 @@ def _scorer_for(bundle: Bundle, limits: Limits) -> AdditiveRuntime | MlpScorer:
         return bundle.scorer()
     runtime = bundle.runtime
     if not isinstance(runtime, AdditiveRuntime) or not runtime.shared:
-        raise _Mismatch("the run has other routes than the bundle, whose policy belongs to its own venues")
+        raise Mismatch("the run has other routes than the bundle, whose policy belongs to its own venues")
     return runtime.for_routes(limits.route_types, runtime.name)
-
-
-def _facts(logged: _Decision, limits: Limits, parent: Parent) -> Facts:
-    n = len(limits.routes)
-    routes = logged.candidates[1:]
-    if [c.route for c in routes] != list(limits.routes):
-        raise _Mismatch("candidates: not the pace and then the run's routes in order")
-    if len(logged.observation) != N_GLOBAL + n * N_ROUTE:
-        raise _Mismatch(f"observation: {len(logged.observation)} values, the routes need {N_GLOBAL + n * N_ROUTE}")
-    for c in routes:
-        if len(c.masks) > 1 or any(mask not in MASK_CODES[1:] for mask in c.masks):
-            raise _Mismatch(f"candidates: {c.route} has unknown masks {c.masks}")
-    if logged.interval >= parent.n_slots:
-        raise _Mismatch(f"interval {logged.interval} is beyond the parent's {parent.n_slots}")
-    if logged.remaining_shares + logged.dark_shares > parent.ordered_shares:
-        raise _Mismatch("remaining_shares and dark_shares exceed the parent's ordered_shares")
-    if logged.completing_route not in limits.routes or type_of(logged.completing_route) != TAKE:
-        raise _Mismatch(f"completing_route {logged.completing_route!r} is not a take of this run")
-    observation = tuple(_any_number(x, f"observation[{i}]") for i, x in enumerate(logged.observation))
-    return Facts(
-        slot=logged.interval,
-        remaining_shares=logged.remaining_shares,
-        dark_shares=logged.dark_shares,
-        children_before=logged.children_before,
-        schedule_now_frac=_number(logged.schedule_now_frac, "schedule_now_frac"),
-        schedule_next_frac=_number(logged.schedule_next_frac, "schedule_next_frac"),
-        bid_e6=logged.nbbo.bid_e6,
-        ask_e6=logged.nbbo.ask_e6,
-        nbbo_moves_10s=logged.nbbo.changes_10s,
-        vol_ratio=math.nan if logged.vol_ratio == "nan" else _number(logged.vol_ratio, "vol_ratio"),
-        observation=observation,
-        masks=tuple(c.masks[0] if c.masks else "" for c in routes),
-        p_fill_ppm=tuple(c.p_fill_ppm for c in routes),
-        fee_e6=tuple(c.fee_e6 for c in routes),
-        min_qty_shares=tuple(c.min_qty for c in routes),
-        completing_route=limits.routes.index(logged.completing_route),
-        measured=_measured(logged, limits, observation),
-    )
-
-
-def _measured(logged: _Decision, limits: Limits, observation: tuple[float, ...]) -> tuple[float, ...]:
-    """The observation before the clip to its ranges, which must give it."""
-    measured = dict(zip(column_names(limits.routes), observation, strict=True))
-    if unknown := sorted(set(logged.beyond_range) - set(measured)):
-        raise _Mismatch(f"beyond_range: {unknown[0]!r} is no feature")
-    for name, text in logged.beyond_range.items():
-        measured[name] = _any_number(text, f"beyond_range.{name}")
-    values = np.array(list(measured.values()))
-    seen = np.clip(values, *observation_bounds(len(limits.routes)))
-    wrong = np.flatnonzero(~((seen == observation) | (np.isnan(seen) & np.isnan(observation))))
-    if wrong.size:
-        raise _Mismatch(f"observation[{wrong[0]}]: {observation[wrong[0]]!r} where {values[wrong[0]]!r} was measured")
-    return tuple(values.tolist())
-
-
-def _number(text: str, name: str) -> float:
-    """A finite float in the one form that the log writes."""
-    value = _any_number(text, name)
-    if not math.isfinite(value):
-        raise _Mismatch(f"{name}: {text!r} is not finite")
-    return value
-
-
-def _any_number(text: str, name: str) -> float:
-    """A float, nan and inf included, in the one form that the log writes."""
-    value = float(text)
-    if repr(value) != text:
-        raise _Mismatch(f"{name}: {text!r} is not the repr of a float")
-    return value
-
-
-def _whole(text: str, name: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 20:
-        raise _Mismatch(f"{name}: {text!r} is not a decimal integer")
-    return int(text)
 
 
 def _difference(logged: Any, again: Any, place: str) -> str | None:
@@ -418,10 +220,10 @@ def _check_lit(lit: dict[str, Any] | None, dark_shares: int) -> None:
     """Its shares are those sent dark, and its parts add up."""
     if lit is None or not dark_shares:
         if lit is not None or dark_shares:
-            raise _Mismatch(f"lit_alternative: {dark_shares} shares went dark, the record says otherwise")
+            raise Mismatch(f"lit_alternative: {dark_shares} shares went dark, the record says otherwise")
         return
     if lit.get("shares") != dark_shares or "dark" not in lit:
-        raise _Mismatch(f"lit_alternative: {lit.get('shares')} shares, {dark_shares} were sent dark")
+        raise Mismatch(f"lit_alternative: {lit.get('shares')} shares, {dark_shares} were sent dark")
     for way in ("dark", "take", "post"):
         if way in lit and sum(lit[way][part] for part in COST_PARTS) != lit[way]["cost_e6"]:
-            raise _Mismatch(f"lit_alternative.{way}: the parts do not add up to cost_e6")
+            raise Mismatch(f"lit_alternative.{way}: the parts do not add up to cost_e6")

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 EXIT_USER_ERROR = 2
+MAX_SEED = 2**32 - 1
 EXIT_DEFECT = 70  # sysexits.h EX_SOFTWARE; Python's own 1 would read as "a check did not hold"
 
 app = typer.Typer(
@@ -89,6 +90,6 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_USER_ERROR)
 
 
-from . import audit_commands, commands  # noqa: E402  the commands register themselves on `app` and `audit`
+from . import audit_commands, commands, market_commands  # noqa: E402  the commands register themselves on `app` and `audit`
 
-__all__ = ["Json", "app", "audit", "audit_commands", "commands", "main"]
+__all__ = ["MAX_SEED", "Json", "app", "audit", "audit_commands", "commands", "main", "market_commands"]

@@ -58,8 +58,8 @@ def main() -> None:
         f"{', '.join(map(str, told['seeds']))} of each learned policy. Nothing was "  # type: ignore[arg-type]
         "retrained or retuned: all were trained or tuned on `base`. "
         "Privileged policies (`venue_informed`, `all_latents`) see what nobody can, and as they were trained on `base` "
-        "too they bound nothing here. Rows by their mean cost in half spreads. Replayed days: prices are real, fills are "
-        "simulated, and nothing is said of other days.\n"
+        "too they bound nothing here. Rows by their mean cost in half spreads. Replayed days: prices are real, fills "
+        "are simulated, and nothing is said of other days.\n"
     )
     scenarios = [m for name, m in markets.items() if not name.startswith("replay_")]
     tuned = max(gap(m["additive"], m["tuned_sor"]).hi for m in scenarios)

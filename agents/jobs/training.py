@@ -66,9 +66,11 @@ def run_training(experiment: ExperimentConfig, seed: int, folder: Path, *, resum
         def report(done: float, train_bps: float, curve: Any) -> None:
             if limit is not None:
                 done = max(done, (time.perf_counter() - started) / limit)
-            notes = [] if math.isnan(train_bps) else [f"slippage {train_bps:+.2f} bps"]
+            notes = []
             if curve.points:
                 notes.append(f"{curve.points[-1]['validation_vs_sor_bps']:+.2f} bps against rule_sor")
+            if not math.isnan(train_bps):
+                notes.append(f"slippage {train_bps:+.2f} bps")
             bar.update(task, completed=min(done, 1.0), note=", ".join(notes))
 
         train(experiment, seed, folder, resume=resume, report=report)

@@ -238,16 +238,30 @@ def oracle(
         write_json(json_file or "-", oracle_problems.solve_files(solve))
         return
     rows: list[dict[str, Any]] = oracle_runs.oracle_table(
-        [*(names or []), *map(str, problem or [])], policy, list(range(1, seeds + 1)), out, typer.echo
+        [*(names or []), *map(str, problem or [])], policy, list(range(1, seeds + 1)), out, _tell_seed
     )
     columns = ["problem", "policy", "optimum", "learned_mean", "gap_percent", "gap_ci95_percent", "pass_mark_percent",
                "best_simple_rule", "action_regret_percent", "seconds_per_seed", "passed"]  # fmt: skip
-    cells = [[str(r[c]) if isinstance(r[c], (list, tuple)) else r[c] for c in columns] for r in rows]
+    shown = [
+        r | {name: f"{r[name]:.7g}" for name in ("optimum", "learned_mean", "best_simple_rule")} | {
+            "gap_ci95_percent": "one seed" if (ci := r["gap_ci95_percent"]) is None else f"{ci[0]:.3f} to {ci[1]:.3f}",
+            "passed": "yes" if r["passed"] else "NO",
+        }
+        for r in rows
+    ]  # fmt: skip
+    cells = [[r[c] for c in columns] for r in shown]
     print_table("gap to the optimum", columns, cells)
     if json_file is not None:
         write_json(json_file, rows)
     if not all(r["passed"] for r in rows):
         raise typer.Exit(1)
+
+
+def _tell_seed(result: dict[str, Any]) -> None:
+    typer.echo(
+        f"{result['problem']}, {result['policy']}, seed {result['seed']}: {result['gap_percent']:.3f} % above the "
+        f"optimum, trained in {result['seconds']:.0f} s"
+    )
 
 
 @app.command()

@@ -405,7 +405,7 @@ def test_names_stand_for_problems_with_their_marks() -> None:
     assert [p.name for p in problems_of(["O10-fills", "o10 seen", "o1"])] == ["O10-fills", "O10-seen", "O1"]
     assert [p.name for p in problems_of([name for name in PROBLEMS])] == list(PROBLEMS)
     assert [p.mark_percent for p in problems_of(["O1", "O9_M1", "O9 M3"])] == [1.0, 0.5, 0.25]
-    with pytest.raises(UserError, match="O99: no such problem. Give all, O9, O1, O2-1"):
+    with pytest.raises(UserError, match="O99: no such problem. Give O1, O2-1, .*; O2, O3, O9 or O10 for all of theirs"):
         problems_of(["O99"])
 
 

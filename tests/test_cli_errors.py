@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from glasspool import cli
+from glasspool.agents.jobs.progress import progress_bar
 from glasspool.configs.errors import UserError
 from glasspool.configs.loading import load_market
 from glasspool.console import print_table, write_json
@@ -174,6 +175,15 @@ def test_the_keys_known_at_a_place_are_listed_once(run: Run) -> None:
     code, stderr = run(lambda: _Market.model_validate(bad) and None)
     assert code == 2 and "venues.0.zzz" in stderr and "venues.1.qqq" in stderr
     assert stderr.count("Known here: kind, latency_us.") == 1
+
+
+def test_in_a_file_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("working", load_market("base")) as bar:
+        task = bar.add_task("", total=1.0, note="")
+        for done in (0.4, 0.5, 0.6):
+            bar.update(task, completed=done, note="so far")
+    lines = [line for line in capsys.readouterr().err.splitlines() if ", so far" in line]
+    assert lines == ["working 40 %, 0 s, so far"]
 
 
 def test_a_check_that_did_not_hold_is_exit_1_in_silence(run: Run) -> None:

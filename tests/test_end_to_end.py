@@ -53,7 +53,8 @@ def test_training_leaves_what_the_contract_names(home: Path) -> None:
         assert (run / name).is_file()
     training = json.loads((run / "training.json").read_text())
     assert training["done"] and training["steps"] >= 8192
-    assert training["curve"][0]["step"] == 0  # before any reinforcement learning
+    first = training["curve"][0]
+    assert first["step"] == 0 and first["seconds"] == 0  # before any reinforcement learning, and on nobody's clock
     assert list((run / "tensorboard").rglob("events.out.tfevents*"))
 
 
